@@ -1,2 +1,42 @@
-//! placeholder
+//! Shapes of bytes: everything that crosses a socket between a producer or reader and `trendsrv`.
+//!
+//! Owns the frame layout, the limits, the names of refusals and the arithmetic both sides must
+//! agree on (ids, vnodes). Never touches a socket, a clock, randomness or `unsafe`.
+//!
+//! Every frame, all integers little-endian:
+//!
+//! ```text
+//!  0        4    5     6       8        12       16                 length
+//!  +--------+----+-----+-------+--------+--------+------------------+
+//!  | length |kind|flags| check |  tag   | crc32c | body             |
+//!  +--------+----+-----+-------+--------+--------+------------------+
+//! ```
+//!
+//! Invariants:
+//! - a view borrows the received bytes; parsing copies nothing and allocates nothing;
+//! - bytes from a peer never panic: every parse returns `Malformed` with what and where;
+//! - a frame whose `check` fails has lost its framing; one whose `crc32c` fails has not.
 #![forbid(unsafe_code)]
+
+mod cursor;
+mod events;
+mod frame;
+mod hello;
+mod id;
+pub mod limits;
+mod names;
+mod refusal;
+mod reply;
+mod summary;
+
+pub use events::{EventRecord, Events, EventsHead, EventsNamed, NamedEvent, NamedWriter};
+pub use events::{Span, encode_events};
+pub use frame::{Frame, FrameWriter, Header, Kind, Lost, Malformed, Split, split};
+pub use hello::{AckMode, Clock, Hello, HelloOk, ShardAddress, VnodeMap, Welcome};
+pub use id::{NameError, TenantId, TopicId, check_name, fmix64};
+pub use names::{Define, NameKind, Need, NeedEntry, encode_define, encode_need};
+pub use refusal::{Refusal, RetryClass};
+pub use reply::{Ack, GoAway, Ping, Refuse};
+pub use summary::{
+    Query, Rank, Subscribe, Summary, SummaryFlags, SummaryHead, TopicRow, Trend, encode_summary,
+};
