@@ -42,6 +42,10 @@ const OUTSIDE_WORLD: [&str; 8] =
 pub struct Package {
     /// The name in its manifest.
     pub name: String,
+    /// The licence expression in its manifest, empty when there is none.
+    pub licence: String,
+    /// Where cargo takes it from, empty for a folder of this tree.
+    pub registry: String,
     /// Package ids it needs to be built or to run.
     pub needs: Vec<String>,
     /// Package ids only its tests, examples and benchmarks need.
@@ -88,7 +92,9 @@ impl Graph {
         for package in metadata["packages"].as_array()? {
             let name = package["name"].as_str()?.to_owned();
             let id = package["id"].as_str()?.to_owned();
-            graph.packages.insert(id, Package { name, ..Package::default() });
+            let licence = package["license"].as_str().unwrap_or_default().to_owned();
+            let registry = package["source"].as_str().unwrap_or_default().to_owned();
+            graph.packages.insert(id, Package { name, licence, registry, ..Package::default() });
         }
         for node in metadata["resolve"]["nodes"].as_array()? {
             let package = graph.packages.get_mut(node["id"].as_str()?)?;

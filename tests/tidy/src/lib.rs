@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! cargo metadata -> edges    who may depend on whom, and on which libraries
+//!                -> libraries  their licences, and where they come from
 //! *.rs           -> source   forbidden names, unsafe and its list, file length
 //! *.md           -> markdown links, numbers without evidence
 //! SPECIFICATION  -> promises each names a test that exists, or says what it waits for
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod edges;
+pub mod libraries;
 pub mod markdown;
 pub mod marks;
 pub mod promises;

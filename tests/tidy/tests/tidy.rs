@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trendsrv_tidy::edges::Graph;
 use trendsrv_tidy::tree::{self, SourceFile};
-use trendsrv_tidy::{Finding, markdown, marks, promises, source};
+use trendsrv_tidy::{Finding, libraries, markdown, marks, promises, source};
 
 fn files() -> Vec<SourceFile> {
     let files = tree::read(&tree::root()).expect("the tree is readable");
@@ -43,6 +43,11 @@ fn crates_depend_only_along_the_drawn_edges() {
 #[test]
 fn proto_and_shard_reach_no_library_that_does_io() {
     none(Graph::of_workspace(&tree::root()).expect("cargo metadata").outside_world());
+}
+
+#[test]
+fn libraries_come_from_the_registry_under_licences_that_fit() {
+    none(libraries::unfit(&Graph::of_workspace(&tree::root()).expect("cargo metadata")));
 }
 
 #[test]
