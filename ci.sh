@@ -27,6 +27,12 @@ skip() {
   exit 0
 }
 
+# A lane that found nothing to run has not passed.
+fail() {
+  say "$*"
+  exit 1
+}
+
 lane_smoke() {
   cargo fmt --all --check
   cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -45,13 +51,15 @@ lane_python() {
 
 # Examples with a benchmark in them read SMOKE=1 and shrink their input.
 lane_bench_smoke() {
-  local source crate name
+  local source crate name ran=0
   for source in */examples/*.rs; do
     [ -e "$source" ] || continue
     crate=${source%%/*} name=$(basename "$source" .rs)
     say "example $crate/$name"
     SMOKE=1 timeout 300 cargo run --locked -q -p "trendsrv-$crate" --example "$name"
+    ran=$((ran + 1))
   done
+  [ "$ran" -gt 0 ] || fail "found no example to run"
 }
 
 # The way out of glommio 0.9, kept open: the same server over the fork. The checkout stays as
@@ -74,7 +82,7 @@ lane_fork() {
 }
 
 lane_fuzz() {
-  local manifest folder target seconds=${FUZZ_SECONDS:-20}
+  local manifest folder target ran=0 seconds=${FUZZ_SECONDS:-20}
   command -v rustup >/dev/null || skip "no rustup, so no nightly toolchain"
   rustup toolchain list | grep -q '^nightly' ||
     skip "no nightly toolchain (rustup toolchain install nightly)"
@@ -90,8 +98,10 @@ lane_fuzz() {
       mkdir -p "target/fuzz-corpus/$target"
       cargo +nightly fuzz run --fuzz-dir "$folder" "$target" "target/fuzz-corpus/$target" \
         "$folder/corpus/$target" -- -max_total_time="$seconds" -rss_limit_mb=2048
+      ran=$((ran + 1))
     done
   done
+  [ "$ran" -gt 0 ] || fail "found no fuzz target"
 }
 
 [ $# -gt 0 ] || {
