@@ -63,6 +63,12 @@ impl EventsHead {
         self.count.get()
     }
 
+    /// The sequence number in an EVENTS body that may be malformed behind it, for its REFUSE.
+    #[must_use]
+    pub fn seq_in(body: &[u8]) -> Option<u64> {
+        U64::read_from_prefix(body).ok().map(|(seq, _)| seq.get())
+    }
+
     fn parse<'a>(cursor: &mut Cursor<'a>) -> Result<&'a Self, Malformed> {
         let head: &Self = cursor.view("the head of events")?;
         if head.count() as usize > FRAME_EVENTS_MAX {
@@ -248,10 +254,7 @@ impl<'a> EventsNamed<'a> {
         let entries = cursor.rest();
         let mut span: Option<Span> = None;
         for index in 0..head.count() {
-            let (event, time_ms) = read_named(&mut cursor, index, head.base_ms())?;
-            for name in [event.tenant, event.topic] {
-                check_name(name.as_bytes()).map_err(|source| Malformed::Name { index, source })?;
-            }
+            let (_, time_ms) = read_named(&mut cursor, index, head.base_ms())?;
             let so_far = span.unwrap_or(Span { min_ms: time_ms, max_ms: time_ms });
             span = Some(Span {
                 min_ms: so_far.min_ms.min(time_ms),
@@ -285,8 +288,12 @@ fn read_named<'a>(
         return Err(Malformed::Entry { what: "reserved", index, got, min: 0, max: 0 });
     }
     let time_ms = check_event(index, base_ms, head.weight.get(), head.offset_ms.get())?;
-    let tenant = cursor.text(usize::from(head.tenant_len), "a tenant name")?;
-    let topic = cursor.text(usize::from(head.topic_len), "a topic name")?;
+    let mut name = |len, what| {
+        check_name(cursor.bytes(usize::from(len), what)?)
+            .map_err(|source| Malformed::Name { index, source })
+    };
+    let tenant = name(head.tenant_len, "a tenant name")?;
+    let topic = name(head.topic_len, "a topic name")?;
     let (weight, offset_ms) = (head.weight.get(), head.offset_ms.get());
     Ok((NamedEvent { tenant, topic, weight, offset_ms }, time_ms))
 }

@@ -16,7 +16,7 @@
 use crate::cursor::Cursor;
 use crate::frame::{FrameWriter, Kind, Malformed};
 use crate::id::{TenantId, TopicId};
-use crate::limits::{TEXT_BYTES_MAX, TIME_MS_MAX, TLDR_BYTES_MAX, TOP_K_MAX};
+use crate::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX, TIME_MS_MAX, TLDR_BYTES_MAX, TOP_K_MAX};
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -371,6 +371,8 @@ impl<'a> Summary<'a> {
         let mut cursor = Cursor::new(body);
         let wire: &WireHead = cursor.view("SUMMARY")?;
         range("topic_count", u64::from(wire.topic_count.get()), 0, TOP_K_MAX as u64)?;
+        range("tldr_len", u64::from(wire.tldr_len.get()), 0, TLDR_BYTES_MAX as u64)?;
+        range("program_len", u64::from(wire.program_len.get()), 0, NAME_BYTES_MAX as u64)?;
         let tldr = cursor.text(usize::from(wire.tldr_len.get()), "the one-line summary")?;
         let program = cursor.text(usize::from(wire.program_len.get()), "the program name")?;
         let topics = cursor.rest();
@@ -408,6 +410,11 @@ fn read_topic<'a>(cursor: &mut Cursor<'a>, index: u32) -> Result<TopicRow<'a>, M
     let wire: &WireTopic = cursor.view("a topic")?;
     let got = u64::from(wire.trend);
     let bad = Malformed::Entry { what: "trend", index, got, min: 0, max: 3 };
+    let sample_len = u64::from(wire.sample_len.get());
+    if sample_len > TEXT_BYTES_MAX as u64 {
+        let (got, max) = (sample_len, TEXT_BYTES_MAX as u64);
+        return Err(Malformed::Entry { what: "sample_len", index, got, min: 0, max });
+    }
     Ok(TopicRow {
         topic: TopicId(wire.topic.get()),
         count: wire.count.get(),
@@ -431,7 +438,7 @@ pub fn encode_summary<'t>(
     topics: impl IntoIterator<Item = TopicRow<'t>>,
 ) -> usize {
     let tldr = &tldr[..tldr.floor_char_boundary(TLDR_BYTES_MAX)];
-    let program = &program[..program.floor_char_boundary(crate::limits::NAME_BYTES_MAX)];
+    let program = &program[..program.floor_char_boundary(NAME_BYTES_MAX)];
     let len = |n: usize| U16::new(u16::try_from(n).unwrap_or(u16::MAX));
     let mut frame = FrameWriter::new(out, kind, tag);
     frame.put(&WireHead {
@@ -464,7 +471,7 @@ pub fn encode_summary<'t>(
 }
 
 fn put_topic(frame: &mut FrameWriter<'_>, row: &TopicRow<'_>) {
-    let name = &row.name[..row.name.floor_char_boundary(crate::limits::NAME_BYTES_MAX)];
+    let name = &row.name[..row.name.floor_char_boundary(NAME_BYTES_MAX)];
     let sample = &row.sample[..row.sample.floor_char_boundary(TEXT_BYTES_MAX)];
     frame.put(&WireTopic {
         topic: U64::new(row.topic.0),
