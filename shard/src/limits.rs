@@ -1,0 +1,40 @@
+//! Every bound of the window core, in one place.
+//!
+//! Bounds that depend on each other are tied by the assertions at the end of this file.
+
+/// Fewest panes a window may have: one that fills while another is still counted.
+pub const PANES_MIN: u32 = 2;
+/// Most panes a window may have.
+pub const PANES_MAX: u32 = 64;
+/// Shortest slide, in milliseconds: below it expiry would cost more than counting.
+pub const SLIDE_MS_MIN: u64 = 100;
+/// Longest slide, in milliseconds (one day): keeps `panes * slide` far from overflow.
+pub const SLIDE_MS_MAX: u64 = 86_400_000;
+/// Largest weight of one event. The smallest is 1.
+pub const WEIGHT_MAX: u32 = 1_000_000_000;
+/// The recent span of a trend, in milliseconds (at least one pane, and fewer than all of them).
+pub const RECENT_MS: u64 = 10_000;
+/// Topics a window of each tier can hold exactly.
+///
+/// The sizes are chosen so that a row (8 bytes of head and one 16-bit cell a topic) is 32, 128,
+/// 512 … bytes and never straddles a cache line needlessly.
+pub const TIER_SLOTS: [usize; TIERS_MAX] = [12, 60, 252, 508, 1020, 2044, 4092];
+/// Number of tiers.
+pub const TIERS_MAX: usize = 7;
+/// Most topics any window tracks at a time.
+pub const SLOTS_MAX: usize = TIER_SLOTS[TIERS_MAX - 1];
+/// Smallest arena chunk, in bytes: one huge page.
+pub const CHUNK_BYTES_MIN: usize = 2 << 20;
+/// Largest arena, in bytes: a block's place is a 32-bit number of 64-byte lines.
+pub const ARENA_BYTES_MAX: u64 = (u32::MAX as u64) << 6;
+/// Most topics one answer ranks.
+pub const RANK_MAX: usize = SLOTS_MAX;
+
+const _: () = {
+    assert!(PANES_MIN >= 2 && PANES_MIN <= PANES_MAX);
+    // The header of the first tier holds 16 one-byte tags.
+    assert!(TIER_SLOTS[0] <= 16);
+    // An index entry is 16 bits and keeps `slot + 1` in at most 12 of them.
+    assert!(SLOTS_MAX < 1 << 12);
+    assert!((SLIDE_MS_MAX as u128) * (PANES_MAX as u128) < 1 << 40);
+};

@@ -1,0 +1,182 @@
+//! Moving a window into a block of another class: growing, widening, shrinking, purging.
+//!
+//! Owns: the one routine that rewrites a whole block. Never touches: the arena.
+//!
+//! Invariants
+//! - a topic comes along if and only if its credit is above `theta` (for an exact block the credit
+//!   is the total); those left behind are reported closed;
+//! - the order of slots is kept, and they are dense afterwards.
+
+use super::cell::{Cell, RowHead, Width};
+use super::header::{CALM, EVENTS, Header, PACKED, PANE, TOTAL, WATERMARK, set_calm, set_used};
+use super::layout::Layout;
+use super::table::{Parts, TopicHash, TopicSink};
+use trendsrv_proto::TopicId;
+
+/// A block to read and its layout.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) words: &'a [u64],
+    pub(super) layout: &'a Layout,
+}
+
+impl Source<'_> {
+    pub(super) fn header(&self) -> Header<'_> {
+        Header(self.words)
+    }
+
+    pub(super) fn slot(&self, slot: usize) -> &[u64] {
+        let at = self.layout.slots_at() + slot * self.layout.slot_words;
+        &self.words[at..at + self.layout.slot_words]
+    }
+
+    /// The weight a purge may take from the topic of `slot` before it is dropped.
+    pub(super) fn credit(&self, slot: usize) -> u64 {
+        let words = self.slot(slot);
+        if self.layout.lossy { words[2] } else { words[1] }
+    }
+
+    /// The first pane whose purges cannot have hidden weight of the topic of `slot`.
+    pub(super) fn lossy_from(&self, slot: usize) -> u64 {
+        if self.layout.lossy { self.slot(slot)[3] } else { 0 }
+    }
+
+    pub(super) fn row(&self, row: usize) -> &[u64] {
+        &self.words[self.layout.rows_at() + row * self.layout.row_words..][..self.layout.row_words]
+    }
+
+    /// Weight lost to purges in the pane of `row`.
+    pub(super) fn lost(&self, row: usize) -> u64 {
+        if self.layout.lossy { self.row(row)[self.layout.width.head_words()] } else { 0 }
+    }
+
+    /// Weight lost to purges in the live panes.
+    pub(super) fn lost_total(&self) -> u64 {
+        let rows = 0..self.layout.panes;
+        rows.fold(0, |sum: u64, row| sum.saturating_add(self.lost(row)))
+    }
+
+    /// The largest cell and the largest weight or event count of a row.
+    pub(super) fn maxima(&self) -> (u64, u64) {
+        match self.layout.width {
+            Width::Narrow => self.maxima_of::<u16>(),
+            Width::Middle => self.maxima_of::<u32>(),
+            Width::Wide => self.maxima_of::<u64>(),
+        }
+    }
+
+    fn maxima_of<C: Cell>(&self) -> (u64, u64) {
+        let used = self.header().used();
+        let (mut cell_max, mut row_max) = (0, 0);
+        for row in 0..self.layout.panes {
+            let row = self.row(row);
+            let head = C::head(row);
+            row_max = row_max.max(head.weight).max(head.events);
+            let cells = &bytemuck::cast_slice::<u64, C>(&row[self.layout.head_words..])[..used];
+            cell_max = cells.iter().fold(cell_max, |max: u64, &cell| max.max(cell.into()));
+        }
+        (cell_max, row_max)
+    }
+}
+
+/// Writes the window of `from` into the zeroed block `to`, less `theta` of every topic's credit.
+///
+/// # Panics
+/// When a cell, or the topics that come along, do not fit: the caller checked.
+pub(super) fn relayout(
+    from: Source<'_>,
+    to: (&mut [u64], &Layout),
+    theta: u64,
+    hasher: TopicHash,
+    sink: &mut impl TopicSink,
+) {
+    assert!(theta == 0 || to.1.lossy, "an exact block cannot lose weight");
+    move_slots(from, (&mut *to.0, to.1), theta, hasher, sink);
+    match from.layout.width {
+        Width::Narrow => move_rows_from::<u16>(from, to, theta),
+        Width::Middle => move_rows_from::<u32>(from, to, theta),
+        Width::Wide => move_rows_from::<u64>(from, to, theta),
+    }
+}
+
+/// Reports every topic of a block closed.
+pub(super) fn close_all(from: Source<'_>, sink: &mut impl TopicSink) {
+    for slot in 0..from.header().used() {
+        sink.closed(TopicId(from.slot(slot)[0]));
+    }
+}
+
+/// Copies what a header keeps when its window moves or begins anew.
+pub(super) fn copy_header(from: &[u64], to: &mut [u64]) {
+    for word in [PANE, TOTAL, EVENTS, WATERMARK, PACKED, CALM] {
+        to[word] = from[word];
+    }
+}
+
+fn move_slots(
+    from: Source<'_>,
+    (words, layout): (&mut [u64], &Layout),
+    theta: u64,
+    hasher: TopicHash,
+    sink: &mut impl TopicSink,
+) {
+    copy_header(from.words, words);
+    let mut parts = Parts::of(words, layout);
+    let mut kept = 0;
+    for slot in 0..from.header().used() {
+        let old = from.slot(slot);
+        let credit = from.credit(slot);
+        if credit <= theta {
+            sink.closed(TopicId(old[0]));
+            continue;
+        }
+        let new = &mut parts.slots[kept * layout.slot_words..][..layout.slot_words];
+        (new[0], new[1]) = (old[0], old[1]);
+        if layout.lossy {
+            // Nothing was lost before the first purge: `from` 0 precedes every lost pane.
+            (new[2], new[3]) = (credit - theta, if from.layout.lossy { old[3] } else { 0 });
+        }
+        parts.enter(layout, kept, hasher.of(old[0]));
+        kept += 1;
+    }
+    set_used(parts.head, kept);
+    set_calm(parts.head, 0, kept as u64);
+}
+
+fn move_rows_from<S: Cell>(from: Source<'_>, to: (&mut [u64], &Layout), theta: u64) {
+    match to.1.width {
+        Width::Narrow => move_rows::<S, u16>(from, to, theta),
+        Width::Middle => move_rows::<S, u32>(from, to, theta),
+        Width::Wide => move_rows::<S, u64>(from, to, theta),
+    }
+}
+
+fn move_rows<S: Cell, D: Cell>(
+    from: Source<'_>,
+    (words, layout): (&mut [u64], &Layout),
+    theta: u64,
+) {
+    let used = from.header().used();
+    let rows = &mut words[layout.rows_at()..];
+    for number in 0..layout.panes {
+        let old = from.row(number);
+        let new = &mut rows[number * layout.row_words..][..layout.row_words];
+        if layout.lossy {
+            new[D::WIDTH.head_words()] = from.lost(number);
+        }
+        let head = S::head(old);
+        if head == RowHead::default() {
+            continue;
+        }
+        let (new_head, new_cells) = new.split_at_mut(layout.head_words);
+        assert!(D::set_head(new_head, head), "row head too large for its new width");
+        let old_cells = &bytemuck::cast_slice::<u64, S>(&old[from.layout.head_words..])[..used];
+        let mut new_cells = bytemuck::cast_slice_mut::<u64, D>(new_cells).iter_mut();
+        for (slot, &cell) in old_cells.iter().enumerate() {
+            if from.credit(slot) > theta {
+                let place = new_cells.next().expect("more topics than slots");
+                *place = D::narrow(cell.into()).expect("cell too large for its new width");
+            }
+        }
+    }
+}
