@@ -262,7 +262,7 @@ starved Ended, over Ended
 
     const ONE_SHOT_TABLE: &str = "\
 Idle: want Wanted, stop Idle, submitted Idle, last Idle
-Wanted: want Wanted, stop Idle, submitted Armed, last Idle
+Wanted: want Wanted, stop Idle, submitted Armed, last Wanted
 Armed: want Armed, stop StopWanted, submitted Armed, last Idle
 StopWanted: want Armed, stop StopWanted, submitted Stopping, last Idle
 Stopping: want Stopping, stop Stopping, submitted Stopping, last Idle
