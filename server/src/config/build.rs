@@ -1,0 +1,288 @@
+//! Turns the layers' text into a checked [`Config`].
+
+use std::net::SocketAddr;
+
+use super::cli::{
+    CLOCK, CONNECTIONS_MAX, CORES, DATA_DIR, HTTP, INSECURE, LATENCY, LISTEN, NO_LOG,
+    PRODUCERS_MAX, SHARD_PORT_BASE, SHARDS, SLIDE, TENANTS_MAX, TOPICS_MAX, WINDOW, WINDOW_MEMORY,
+};
+use super::layers::Layers;
+use super::limits::{
+    CONNECTIONS_MAX_MAX, PANES_MAX, PANES_MIN, PRODUCERS_MAX_MAX, SHARDS_MAX, SLIDE_MS_MAX,
+    SLIDE_MS_MIN, TENANTS_MAX_MAX, TOPICS_MAX_MAX, WINDOW_BYTES_PER_SHARD_MAX,
+    WINDOW_BYTES_PER_SHARD_MIN,
+};
+use super::{Clock, Config, ConfigError, Latency, Machine, MemoryPlan, Sizes, parse};
+
+/// Reads and checks every setting.
+pub(super) fn build(layers: &Layers, machine: &Machine) -> Result<Config, ConfigError> {
+    check_no_log(layers)?;
+    let settings = Settings { layers };
+    let listen = settings.address(LISTEN, "127.0.0.1:7171")?;
+    let http = settings.address(HTTP, "127.0.0.1:7172")?;
+    let insecure = settings.read(INSECURE, parse::switch)?.unwrap_or(false);
+    let (shards, cores) = settings.placement(machine)?;
+    let shard_port_base = settings.shard_port_base(shards)?;
+    let clock = settings.choice(CLOCK, &[("wall", Clock::Wall), ("event", Clock::Event)])?;
+    let (window_ms, slide_ms) = settings.grid()?;
+    let latency =
+        settings.choice(LATENCY, &[("adaptive", Latency::Adaptive), ("low", Latency::Low)])?;
+    let tenants_max = settings.count(TENANTS_MAX, TENANTS_MAX_MAX)?.unwrap_or(100_000);
+    let topics_default = tenants_max.saturating_mul(16).max(TOPICS_DEFAULT_MIN);
+    let config = Config {
+        listen,
+        http,
+        insecure,
+        shards,
+        cores,
+        shard_port_base,
+        clock,
+        window_ms,
+        slide_ms,
+        latency,
+        tenants_max,
+        topics_max: settings.count(TOPICS_MAX, TOPICS_MAX_MAX)?.unwrap_or(topics_default),
+        producers_max: settings.count(PRODUCERS_MAX, PRODUCERS_MAX_MAX)?.unwrap_or(16_384),
+        connections_max: settings.count(CONNECTIONS_MAX, CONNECTIONS_MAX_MAX)?.unwrap_or(10_000),
+        window_memory_bytes: settings.window_memory(tenants_max, shards)?,
+    };
+    settings.check_addresses(&config)?;
+    settings.check_window_memory(&config)?;
+    Ok(config)
+}
+
+/// What the operator should hear about a configuration that is allowed.
+pub(super) fn warnings(config: &Config, machine: &Machine) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (setting, address) in [(LISTEN, config.listen), (HTTP, config.http)] {
+        if !address.ip().is_loopback() {
+            warnings.push(format!(
+                "INSECURE: {setting} = {address} is reachable from other machines, and there is no \
+                 authentication and no encryption: anyone who reaches it can write and read every \
+                 tenant"
+            ));
+        }
+    }
+    if config.shards > config.cores.len() {
+        warnings.push(format!(
+            "{} shards share {} cores: shards are not pinned, and latency depends on the scheduler",
+            config.shards,
+            config.cores.len()
+        ));
+    }
+    let cap = MemoryPlan::new(config, &Sizes::default()).cap_bytes();
+    if let Some(memory) = machine.memory_bytes.filter(|memory| cap > *memory) {
+        warnings.push(format!(
+            "with every table full this configuration needs {} MiB and the machine has {} MiB; \
+             lower tenants_max, topics_max or window_memory",
+            cap >> 20,
+            memory >> 20
+        ));
+    }
+    warnings
+}
+
+/// There is no log in this version, and the server must not pretend there is.
+fn check_no_log(layers: &Layers) -> Result<(), ConfigError> {
+    if let Some((text, origin)) = layers.text(DATA_DIR) {
+        return Err(ConfigError::BadValue {
+            setting: DATA_DIR,
+            origin: origin.clone(),
+            value: text.to_owned(),
+            rule: "is not available in this version: there is no log yet".into(),
+            fix: "remove it and run with --no-log (what is in memory is lost at exit)".into(),
+        });
+    }
+    let no_log = Settings { layers }.read(NO_LOG, parse::switch)?;
+    if no_log == Some(false) {
+        return Err(Settings { layers }.refuse(
+            NO_LOG,
+            "cannot be false in this version: there is no log yet",
+            "remove it (what is in memory is lost at exit)",
+        ));
+    }
+    Ok(())
+}
+
+struct Settings<'a> {
+    layers: &'a Layers,
+}
+
+impl Settings<'_> {
+    fn read<T>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((text, origin)) = self.layers.text(key) else { return Ok(None) };
+        parse(text).map(Some).map_err(|rule| ConfigError::BadValue {
+            setting: key,
+            origin: origin.clone(),
+            value: text.to_owned(),
+            rule,
+            fix: format!("correct {key} or remove it to get the default"),
+        })
+    }
+
+    /// An error about a setting whose text was readable.
+    fn refuse(&self, key: &'static str, rule: &str, fix: &str) -> ConfigError {
+        ConfigError::BadValue {
+            setting: key,
+            origin: self.layers.origin(key),
+            value: self.layers.text(key).map_or_else(String::new, |(text, _)| text.to_owned()),
+            rule: rule.to_owned(),
+            fix: fix.to_owned(),
+        }
+    }
+
+    fn count(&self, key: &'static str, high: u64) -> Result<Option<usize>, ConfigError> {
+        self.read(key, |text| {
+            let n = parse::count(text, 1, high)?;
+            usize::try_from(n).map_err(|_| format!("must be at most {}", usize::MAX))
+        })
+    }
+
+    fn address(&self, key: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {
+        let parse = |text: &str| {
+            let text = text.replace("localhost:", "127.0.0.1:");
+            text.parse::<SocketAddr>().map_err(|_| {
+                "must be an IP address and a port, such as 127.0.0.1:7171 or [::1]:7171".to_owned()
+            })
+        };
+        let address = self.read(key, parse)?;
+        Ok(address.unwrap_or_else(|| default.parse().expect("a default address is well formed")))
+    }
+
+    /// One of a few words; the first is the default.
+    fn choice<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Result<T, ConfigError> {
+        let chosen = self.read(key, |text| {
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                format!("must be {}", names.join(" or "))
+            })
+        })?;
+        Ok(chosen.unwrap_or(words[0].1))
+    }
+
+    fn placement(&self, machine: &Machine) -> Result<(usize, Vec<usize>), ConfigError> {
+        let asked = self.read(CORES, parse::cores)?;
+        if let Some(core) = asked.iter().flatten().find(|core| !machine.cores.contains(core)) {
+            return Err(self.refuse(
+                CORES,
+                &format!("names core {core}, which this process may not use"),
+                &format!("choose from {:?} (see taskset, cgroup cpusets)", machine.cores),
+            ));
+        }
+        let mut cores = asked.unwrap_or_else(|| machine.cores.clone());
+        let shards = self.count(SHARDS, SHARDS_MAX as u64)?.unwrap_or(cores.len().min(SHARDS_MAX));
+        if shards < cores.len() {
+            cores.truncate(shards);
+        }
+        Ok((shards, cores))
+    }
+
+    fn shard_port_base(&self, shards: usize) -> Result<u16, ConfigError> {
+        let port = self.read(SHARD_PORT_BASE, |text| {
+            let n = parse::count(text, 0, u64::from(u16::MAX))?;
+            u16::try_from(n).map_err(|_| "must be a port number".to_owned())
+        })?;
+        let port = port.unwrap_or(0);
+        let last = usize::from(port) + shards - 1;
+        if port != 0 && last > usize::from(u16::MAX) {
+            return Err(self.refuse(
+                SHARD_PORT_BASE,
+                &format!("with {shards} shards would end at port {last}"),
+                "use a base of at most 65536 less the number of shards, or 0",
+            ));
+        }
+        Ok(port)
+    }
+
+    fn grid(&self) -> Result<(u64, u64), ConfigError> {
+        let slide_ms = self.read(SLIDE, parse::duration_ms)?.unwrap_or(1_000);
+        let window_ms = self.read(WINDOW, parse::duration_ms)?.unwrap_or(60_000);
+        if !(SLIDE_MS_MIN..=SLIDE_MS_MAX).contains(&slide_ms) {
+            return Err(self.refuse(SLIDE, "must be from 100ms to 24h", "use a value such as 1s"));
+        }
+        let panes = window_ms / slide_ms;
+        if window_ms % slide_ms != 0 || !(PANES_MIN..=PANES_MAX).contains(&panes) {
+            // The blame goes to what was written, if only one of the two was.
+            let key = if self.layers.text(WINDOW).is_some() { WINDOW } else { SLIDE };
+            return Err(self.refuse(
+                key,
+                &format!(
+                    "gives a window of {window_ms} ms and a slide of {slide_ms} ms, and a window \
+                     must be a whole number of slides, {PANES_MIN} to {PANES_MAX}"
+                ),
+                "use for example window = 60s with slide = 1s, or 1h with 1m",
+            ));
+        }
+        Ok((window_ms, slide_ms))
+    }
+
+    fn window_memory(&self, tenants_max: usize, shards: usize) -> Result<u64, ConfigError> {
+        let floor = WINDOW_BYTES_PER_SHARD_MIN * shards as u64;
+        let default = (tenants_max as u64 * WINDOW_BYTES_PER_TENANT_DEFAULT)
+            .max(2 * floor)
+            .min(WINDOW_BYTES_PER_SHARD_MAX * shards as u64);
+        Ok(self.read(WINDOW_MEMORY, parse::bytes)?.unwrap_or(default))
+    }
+
+    fn check_window_memory(&self, config: &Config) -> Result<(), ConfigError> {
+        let per_shard = config.window_bytes_per_shard();
+        if (WINDOW_BYTES_PER_SHARD_MIN..=WINDOW_BYTES_PER_SHARD_MAX).contains(&per_shard) {
+            return Ok(());
+        }
+        Err(self.refuse(
+            WINDOW_MEMORY,
+            &format!(
+                "gives each of {} shards {per_shard} bytes, and one needs from {} MiB to {} GiB",
+                config.shards,
+                WINDOW_BYTES_PER_SHARD_MIN >> 20,
+                WINDOW_BYTES_PER_SHARD_MAX >> 30
+            ),
+            "use about 4 KiB for each tenant",
+        ))
+    }
+
+    fn check_addresses(&self, config: &Config) -> Result<(), ConfigError> {
+        for (key, address) in [(LISTEN, config.listen), (HTTP, config.http)] {
+            if !address.ip().is_loopback() && !config.insecure {
+                return Err(self.refuse(
+                    key,
+                    "is not a loopback address, and there is no authentication yet",
+                    "listen on 127.0.0.1 or [::1], or add --insecure if the network is trusted",
+                ));
+            }
+        }
+        let clash = |port: u16| port != 0 && port == config.http.port();
+        if clash(config.listen.port()) && config.listen.ip() == config.http.ip() {
+            return Err(self.refuse_either(
+                HTTP,
+                LISTEN,
+                &format!("takes the same address as the other of listen and http, {}", config.http),
+            ));
+        }
+        for shard in 0..config.shards {
+            let port = config.direct_address(shard).port();
+            if port != 0 && (clash(port) || port == config.listen.port()) {
+                return Err(self.refuse(
+                    SHARD_PORT_BASE,
+                    &format!("makes port {port} of shard {shard} clash with listen or http"),
+                    "choose a base whose ports, one for each shard, are free",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Blames whichever of two settings somebody wrote.
+    fn refuse_either(&self, a: &'static str, b: &'static str, rule: &str) -> ConfigError {
+        let key = if self.layers.text(a).is_some() { a } else { b };
+        self.refuse(key, rule, "give them different ports")
+    }
+}
+
+/// Room for every tenant's window to grow two tiers.
+const WINDOW_BYTES_PER_TENANT_DEFAULT: u64 = 10 << 10;
+const TOPICS_DEFAULT_MIN: usize = 4_096;

@@ -1,0 +1,249 @@
+//! Facts about configuration: who wins, what is refused, and in which words.
+
+use super::*;
+
+fn machine() -> Machine {
+    Machine { cores: vec![0, 1, 2, 3], memory_bytes: Some(64 << 30) }
+}
+
+fn load(flags: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    use clap::Parser;
+    let cli = Cli::try_parse_from(std::iter::once("trendsrv").chain(flags.iter().copied()))
+        .expect("flags are known");
+    let environment: Vec<(String, String)> =
+        environment.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+    Config::load(&cli.flags, &environment, &machine())
+}
+
+fn config(flags: &[&str]) -> Config {
+    load(flags, &[]).expect("a good configuration").config
+}
+
+/// The message of the refusal; every part of it is a promise to the operator.
+#[track_caller]
+fn refusal(flags: &[&str], environment: &[(&str, &str)], parts: &[&str]) {
+    let message = load(flags, environment).expect_err("must be refused").to_string();
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+}
+
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, content: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("trendsrv-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).expect("a temporary file");
+        File(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a UTF-8 path")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = config(&[]);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7171");
+    assert_eq!(config.http.to_string(), "127.0.0.1:7172");
+    assert_eq!((config.shards, config.cores.len()), (4, 4));
+    assert_eq!((config.window_ms, config.slide_ms, config.panes()), (60_000, 1_000, 60));
+    assert_eq!((config.clock, config.latency), (Clock::Wall, Latency::Adaptive));
+    assert_eq!((config.tenants_max, config.topics_max), (100_000, 1_600_000));
+    assert_eq!(config.window_memory_bytes, 100_000 * (10 << 10));
+    assert_eq!(config.shard_port_base, 0);
+}
+
+#[test]
+fn flag_wins_over_environment_over_file_over_default() {
+    let file = File::new(
+        "precedence.toml",
+        "window = \"10s\"\ntenants_max = 5_000\nslide = \"500ms\"\ninsecure = true\ncores = [2, 3]\n",
+    );
+    let environment = [
+        ("TRENDSRV_CONFIG", file.path()),
+        ("TRENDSRV_WINDOW", "20s"),
+        ("TRENDSRV_TENANTS_MAX", "6000"),
+    ];
+    let loaded = load(&["--window", "30s"], &environment).expect("good");
+    let config = loaded.config;
+    assert_eq!(config.window_ms, 30_000, "flag");
+    assert_eq!(config.tenants_max, 6_000, "environment");
+    assert_eq!(config.slide_ms, 500, "file");
+    assert!(config.insecure, "file");
+    assert_eq!((config.shards, config.cores), (2, vec![2, 3]), "file, a list");
+    assert_eq!(config.latency, Latency::Adaptive, "default");
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn an_error_names_flag_or_variable_or_line() {
+    refusal(&["--window", "soon"], &[], &["flag --window", "window = \"soon\"", "60s"]);
+    refusal(
+        &[],
+        &[("TRENDSRV_TENANTS_MAX", "0")],
+        &["environment variable TRENDSRV_TENANTS_MAX", "tenants_max = \"0\"", "from 1 to 16000000"],
+    );
+    let file = File::new("line.toml", "# a comment\n\nclock = \"lunar\"\n");
+    refusal(
+        &["--config", file.path()],
+        &[],
+        &["line.toml:3", "clock = \"lunar\"", "must be wall or event"],
+    );
+}
+
+#[test]
+fn refuses_a_bad_file() {
+    let unknown = File::new("unknown.toml", "listen = \"127.0.0.1:1\"\ntenant_max = 5\n");
+    refusal(
+        &["--config", unknown.path()],
+        &[],
+        &["unknown.toml:2", "unknown setting \"tenant_max\"", "did you mean tenants_max?"],
+    );
+    let table = File::new("table.toml", "[shards]\nn = 1\n");
+    refusal(
+        &["--config", table.path()],
+        &[],
+        &["table.toml:1", "a TOML table", "must be a string"],
+    );
+    let float = File::new("float.toml", "shards = 1.5\n");
+    refusal(&["--config", float.path()], &[], &["float.toml:1", "a TOML float"]);
+    let broken = File::new("broken.toml", "shards = 1\nwindow = \n");
+    refusal(&["--config", broken.path()], &[], &["broken.toml:2", "not valid TOML"]);
+    let nested = File::new("nested.toml", "config = \"other.toml\"\n");
+    refusal(&["--config", nested.path()], &[], &["nested.toml:1", "unknown setting \"config\""]);
+    refusal(
+        &[],
+        &[("TRENDSRV_CONFIG", "/nonexistent/trendsrv.toml")],
+        &["cannot read", "/nonexistent/trendsrv.toml", "environment variable TRENDSRV_CONFIG"],
+    );
+}
+
+#[test]
+fn warns_of_an_unknown_variable() {
+    let loaded = load(&[], &[("TRENDSRV_SLIDES", "1s"), ("OTHER_SLIDES", "1s")]).expect("good");
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].contains("TRENDSRV_SLIDES"), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("did you mean TRENDSRV_SLIDE?"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn window_must_be_whole_slides() {
+    assert_eq!(config(&["--window", "1h", "--slide", "1m"]).panes(), 60);
+    assert_eq!(config(&["--window", "2s", "--slide", "1s"]).panes(), 2);
+    assert_eq!(config(&["--window", "64s", "--slide", "1s"]).panes(), 64);
+    refusal(&["--window", "65s"], &[], &["flag --window", "2 to 64"]);
+    refusal(&["--window", "1s"], &[], &["flag --window", "2 to 64"]);
+    refusal(&["--window", "1500ms"], &[], &["whole number of slides"]);
+    refusal(&["--slide", "7s"], &[], &["flag --slide", "whole number of slides"]);
+    refusal(&["--slide", "50ms"], &[], &["flag --slide", "100ms to 24h"]);
+}
+
+#[test]
+fn another_address_needs_insecure_and_warns() {
+    refusal(&["--listen", "0.0.0.0:7171"], &[], &["flag --listen", "loopback", "--insecure"]);
+    refusal(&["--http", "[::]:7172"], &[], &["flag --http", "loopback", "--insecure"]);
+    refusal(&["--listen", "7171"], &[], &["flag --listen", "IP address and a port"]);
+    let loaded = load(&["--listen", "0.0.0.0:7171", "--insecure"], &[]).expect("allowed");
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].contains("INSECURE"), "{:?}", loaded.warnings);
+    assert!(load(&["--listen", "[::1]:7171", "--http", "localhost:0"], &[]).is_ok());
+}
+
+#[test]
+fn ports_must_not_clash() {
+    refusal(&["--http", "127.0.0.1:7171"], &[], &["flag --http", "127.0.0.1:7171"]);
+    refusal(&["--listen", "127.0.0.1:7172"], &[], &["flag --listen"]);
+    refusal(
+        &["--shard-port-base", "7170", "--shards", "2"],
+        &[],
+        &["flag --shard-port-base", "port 7171 of shard 1"],
+    );
+    refusal(&["--shard-port-base", "65535", "--shards", "2"], &[], &["65536"]);
+    let config = config(&["--shard-port-base", "7180", "--shards", "2"]);
+    assert_eq!(config.direct_address(1).to_string(), "127.0.0.1:7181");
+    assert!(load(&["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"], &[]).is_ok());
+}
+
+#[test]
+fn shards_are_pinned_while_there_are_cores() {
+    let pinned = config(&["--cores", "2,0", "--shards", "1"]);
+    assert_eq!((pinned.core_of(0), pinned.cores), (Some(2), vec![2]));
+    let crowded = load(&["--cores", "1", "--shards", "3"], &[]).expect("allowed");
+    assert_eq!(crowded.config.core_of(0), None);
+    assert!(crowded.warnings[0].contains("not pinned"), "{:?}", crowded.warnings);
+    refusal(&["--cores", "0,9"], &[], &["flag --cores", "core 9", "[0, 1, 2, 3]"]);
+    refusal(&["--shards", "0"], &[], &["flag --shards", "from 1 to 256"]);
+}
+
+#[test]
+fn no_log_is_the_only_way_and_says_so() {
+    assert!(load(&["--no-log"], &[]).is_ok());
+    refusal(&["--data-dir", "/data"], &[], &["flag --data-dir", "not available", "--no-log"]);
+    refusal(&["--data-dir", "/data", "--no-log"], &[], &["not available"]);
+    refusal(&[], &[("TRENDSRV_NO_LOG", "false")], &["TRENDSRV_NO_LOG", "no log yet"]);
+}
+
+#[test]
+fn window_memory_is_bounded_on_both_sides() {
+    refusal(&["--window-memory", "1MiB"], &[], &["flag --window-memory", "8 MiB"]);
+    refusal(&["--window-memory", "9999TiB"], &[], &["flag --window-memory"]);
+    refusal(&["--window-memory", "lots"], &[], &["flag --window-memory", "bytes"]);
+    assert_eq!(config(&["--window-memory", "512MiB"]).window_memory_bytes, 512 << 20);
+}
+
+#[test]
+fn every_tenant_fits_whatever_its_name() {
+    let one = config(&["--shards", "1", "--tenants-max", "10"]);
+    assert_eq!(one.tenants_per_shard_max(), 10);
+    let two = config(&["--shards", "2"]);
+    assert_eq!(two.tenants_per_shard_max(), 50_000 + 6 * 224);
+    let few = config(&["--shards", "4", "--tenants-max", "3"]);
+    assert_eq!(few.tenants_per_shard_max(), 3);
+}
+
+#[test]
+fn the_plan_adds_up() {
+    let config = config(&["--shards", "2", "--window-memory", "1GiB"]);
+    let plan = MemoryPlan::new(&config, &Sizes::default());
+    let tenants = config.tenants_per_shard_max() as u64;
+    assert_eq!(plan.bytes_of("windows"), tenants * 2_176);
+    let lines: u64 = plan.per_shard.iter().map(|line| line.bytes).sum();
+    let once: u64 = plan.process.iter().map(|line| line.bytes).sum();
+    assert_eq!(plan.planned_bytes(), 2 * lines + once);
+    let growth = (512 << 20) - tenants * 2_176;
+    assert_eq!(plan.cap_bytes(), plan.planned_bytes() + 2 * growth);
+    let table = plan.to_string();
+    for line in plan.per_shard.iter().chain(&plan.process) {
+        assert!(table.contains(line.what), "{table}");
+    }
+}
+
+#[test]
+fn a_small_budget_plans_for_the_windows_it_holds() {
+    let config = config(&["--shards", "1", "--window-memory", "8MiB"]);
+    let plan = MemoryPlan::new(&config, &Sizes::default());
+    assert_eq!(plan.bytes_of("windows"), ((8 << 20) / 2_176) * 2_176);
+    assert!(plan.window_growth_bytes_per_shard < 2_176);
+}
+
+#[test]
+fn warns_when_the_machine_is_too_small() {
+    let flags = Flags { tenants_max: Some("1000000".into()), ..Flags::default() };
+    let machine = Machine { cores: vec![0], memory_bytes: Some(1 << 30) };
+    let loaded = Config::load(&flags, &[], &machine).expect("allowed");
+    assert!(loaded.warnings.iter().any(|w| w.contains("machine has 1024 MiB")));
+}
+
+#[test]
+fn this_machine_has_a_core() {
+    let machine = Machine::detect();
+    assert!(!machine.cores.is_empty());
+}
