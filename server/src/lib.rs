@@ -1,1 +1,6 @@
 //! placeholder
+pub mod config;
+pub mod desk;
+pub mod ring;
+pub mod runtime;
+pub mod socket;

@@ -1,0 +1,205 @@
+//! The messages between the front desk and a shard: what is asked, and what comes back.
+//!
+//! ```text
+//!   desk thread                                   shard thread
+//!   Mailbox::post ── flume, desk_mail_max ──────> Receiver<DeskMail>::try_recv, once a turn
+//!        └──────── ring the doorbell ───────────> wakes it
+//!   await Reply <── tokio oneshot, owned data ─── reply.send(..)
+//! ```
+//!
+//! Invariants:
+//! - nothing here borrows: a reply stays valid whatever the shard does next;
+//! - the desk never waits for room: a full box is refused to the caller as OVERLOADED;
+//! - a shard never waits for the desk: a reply nobody awaits any more is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+use trendsrv_proto::{Rank, Refusal, TenantId};
+
+use super::answer::{Answer, ShardStats, TenantLine};
+use crate::config::limits::DESK_MAIL_MAX;
+
+/// Where a shard puts its answer; sending never blocks.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// One request of the front desk to one shard.
+#[derive(Debug)]
+pub enum DeskMail {
+    /// A tenant's top topics.
+    Query(QueryMail),
+    /// Events of one or many tenants, all owned by this shard.
+    Ingest(IngestMail),
+    /// A page of this shard's tenants.
+    Tenants(TenantsMail),
+    /// Counters and levels.
+    Stats(Reply<ShardStats>),
+}
+
+/// Asks for a tenant's answer.
+#[derive(Debug)]
+pub struct QueryMail {
+    /// XXH3-64 of `name`.
+    pub tenant: TenantId,
+    /// The name as asked; a tenant of another name with this id is not the one meant.
+    pub name: Box<str>,
+    /// Topics wanted, 1 to 100.
+    pub k: u16,
+    /// The order.
+    pub rank: Rank,
+    /// End of the window; `None` is now.
+    pub at_ms: Option<u64>,
+    /// Gets the answer, or UNKNOWN_TENANT, or MALFORMED for an `at_ms` before the watermark.
+    pub reply: Reply<Result<Answer, Refused>>,
+}
+
+/// Hands events over.
+#[derive(Debug)]
+pub struct IngestMail {
+    /// The events, grouped by tenant.
+    pub groups: Vec<TenantEvents>,
+    /// Which request of which producer this is; the same mark again must count once.
+    pub mark: Option<Mark>,
+    /// Gets the outcome once windows and marks have changed. Nobody listens for `received`.
+    pub reply: Reply<Result<Ingested, Refused>>,
+}
+
+/// The events of one tenant within one request, in the order of their lines.
+#[derive(Debug, Eq, PartialEq)]
+pub struct TenantEvents {
+    /// XXH3-64 of `name`.
+    pub tenant: TenantId,
+    /// The tenant's name.
+    pub name: Box<str>,
+    /// The events.
+    pub events: Vec<NamedEvent>,
+}
+
+/// One event with its topic's name. Weight and name are checked; time against the clock is too.
+#[derive(Debug, Eq, PartialEq)]
+pub struct NamedEvent {
+    /// The line of the request body it came from, from 1.
+    pub line: u32,
+    /// The topic's name.
+    pub topic: Box<str>,
+    /// 1 to 1,000,000,000.
+    pub weight: u32,
+    /// Event time.
+    pub ts_ms: u64,
+}
+
+/// A producer's request number. Numbers of one producer rise from request to request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// XXH3-64 of `http:` and the `Trend-Producer` header.
+    pub producer: u64,
+    /// The `Trend-Seq` header.
+    pub seq: u64,
+}
+
+/// What became of an [`IngestMail`]. Every event is in exactly one of the three.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Ingested {
+    /// Events counted now.
+    pub accepted: u32,
+    /// Events the mark shows to be counted already.
+    pub duplicates: u32,
+    /// Events refused one by one.
+    pub rejected: Vec<Rejected>,
+}
+
+/// One event that was refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rejected {
+    /// The line of the request body, from 1.
+    pub line: u32,
+    /// Why.
+    pub code: Refusal,
+    /// Why, in words.
+    pub message: String,
+}
+
+/// A request refused as a whole; nothing of it was applied.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// Why.
+    pub code: Refusal,
+    /// Why, in words.
+    pub message: String,
+    /// When to try again, for codes that may pass later.
+    pub retry_after_ms: Option<u32>,
+}
+
+/// Asks for tenants by name: those starting with `prefix` and after `after`, in byte order.
+#[derive(Debug)]
+pub struct TenantsMail {
+    /// Start of the name.
+    pub prefix: Box<str>,
+    /// The last name of the page before, or empty.
+    pub after: Box<str>,
+    /// Tenants wanted at most.
+    pub limit: u16,
+    /// Gets the first `limit` of this shard, sorted by name bytes.
+    pub reply: Reply<Vec<TenantLine>>,
+}
+
+/// The desk's end of one shard's mailbox.
+#[derive(Clone)]
+pub struct Mailbox {
+    sender: flume::Sender<DeskMail>,
+    ring: Arc<dyn Fn() + Send + Sync>,
+    high_water: Arc<AtomicUsize>,
+}
+
+/// Creates a mailbox; `ring` wakes the shard and must not block.
+#[must_use]
+pub fn mailbox(ring: impl Fn() + Send + Sync + 'static) -> (Mailbox, flume::Receiver<DeskMail>) {
+    let (sender, receiver) = flume::bounded(DESK_MAIL_MAX);
+    (Mailbox { sender, ring: Arc::new(ring), high_water: Arc::default() }, receiver)
+}
+
+/// Why a mail did not get into the box.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PostError {
+    /// `desk_mail_max` mails wait already.
+    #[error("{DESK_MAIL_MAX} requests wait for this shard already")]
+    Full,
+    /// The shard has ended.
+    #[error("the shard is not running")]
+    Gone,
+}
+
+impl Mailbox {
+    /// Puts a mail into the box and wakes the shard.
+    ///
+    /// # Errors
+    /// The box is full or its shard has ended.
+    pub fn post(&self, mail: DeskMail) -> Result<(), PostError> {
+        self.sender.try_send(mail).map_err(|error| match error {
+            flume::TrySendError::Full(_) => PostError::Full,
+            flume::TrySendError::Disconnected(_) => PostError::Gone,
+        })?;
+        self.high_water.fetch_max(self.sender.len(), Ordering::Relaxed);
+        (self.ring)();
+        Ok(())
+    }
+
+    /// Mails waiting now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sender.len()
+    }
+
+    /// Most mails that ever waited.
+    #[must_use]
+    pub fn high_water(&self) -> usize {
+        self.high_water.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
