@@ -110,7 +110,8 @@ pub(crate) fn velocity_milli(
     slide_ms: u64,
 ) -> i64 {
     // recent / (recent_panes * slide) - total / (panes * slide), over one denominator.
-    let over = i128::from(recent) * i128::from(panes) - i128::from(total) * i128::from(recent_panes);
+    let over =
+        i128::from(recent) * i128::from(panes) - i128::from(total) * i128::from(recent_panes);
     let under = i128::from(recent_panes) * i128::from(panes) * i128::from(slide_ms);
     let milli = match (i64::try_from(over * MILLI_PER_S), i64::try_from(under)) {
         (Ok(over), Ok(under)) => i128::from(over / under),

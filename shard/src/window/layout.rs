@@ -16,7 +16,7 @@
 //! |---|---|---|---|
 //! | tier 0 | 2,176 | 12 | 6 |
 //! | tier 1 | 8,960 | 60 | 48 |
-//! | tier 2 | 35,840 | 252 | 204 |
+//! | tier 2 | 35,840 | 252 | 220 |
 //!
 //! Invariants
 //! - every part starts on a word, slots and rows of the exact 16-bit classes on a cache line;
@@ -135,10 +135,27 @@ mod tests {
         assert_eq!((of(0, false).words * 8, of(0, false).row_words * 8), (2_176, 32));
         assert_eq!((of(1, false).words * 8, of(1, false).row_words * 8), (8_960, 128));
         assert_eq!((of(2, false).words * 8, of(2, false).row_words * 8), (35_840, 512));
-        assert_eq!((of(0, true).slots, of(1, true).slots, of(2, true).slots), (6, 48, 204));
+        assert_eq!((of(0, true).slots, of(1, true).slots, of(2, true).slots), (6, 48, 220));
         for tier in 0..3 {
             assert!(of(tier, false).slots_at().is_multiple_of(LINE_WORDS));
             assert!(of(tier, false).rows_at().is_multiple_of(LINE_WORDS));
+        }
+    }
+
+    #[test]
+    fn a_lossy_window_finds_room_in_every_larger_class() {
+        for panes in 2..=64 {
+            let layouts = Layout::all(panes);
+            for layout in layouts.iter().filter(|layout| layout.lossy) {
+                let slots = |tier, width| {
+                    let class = usize::from(Layout::class(tier, width, true));
+                    layouts.get(class).map_or(usize::MAX, |layout| layout.slots)
+                };
+                assert!(slots(layout.tier + 1, layout.width) > layout.slots);
+                if let Some(wider) = layout.width.wider() {
+                    assert!(slots(layout.tier, wider) >= layout.slots, "{layout:?}");
+                }
+            }
         }
     }
 

@@ -5,8 +5,7 @@
 
 use super::cell::{Cell, RowHead};
 use super::header::{
-    CALM, DIRTY, EVENTS, Header, PACKED, PANE, TAGS_HIGH, TAGS_LOW, TOTAL, WATERMARK, set_calm,
-    set_used,
+    DIRTY, EVENTS, Header, PACKED, PANE, TAGS_HIGH, TAGS_LOW, TOTAL, WATERMARK, set_calm, set_used,
 };
 use super::layout::{HEADER_WORDS, Layout};
 use crate::grid::PaneRow;
@@ -300,7 +299,6 @@ pub(super) fn expire<C: Cell>(words: &mut [u64], layout: &Layout, at: PaneRow, g
         }
     }
     parts.head[PANE] = at.pane;
-    debug_assert!(judged || parts.head[CALM] == 0);
 }
 
 /// Number of places less one, and the bits of an entry that hold `slot + 1`.

@@ -121,6 +121,18 @@ impl View {
         last.low >= self.error_bound && rest.iter().all(|topic| last.low >= topic.high)
     }
 
+    /// How many topics the last [`Self::rank`] put to the front; all before the first.
+    #[must_use]
+    pub fn ranked(&self) -> usize {
+        self.ranked.map_or(self.topics.len(), |(_, k)| k)
+    }
+
+    /// The answer of a tenant without a window.
+    pub fn clear(&mut self) {
+        (self.total, self.events, self.error_bound, self.ranked) = (0, 0, 0, None);
+        self.topics.clear();
+    }
+
     /// Weight of all events in the window.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -247,7 +259,8 @@ impl View {
             }
             let hidden = self.rows.hidden(source.lossy_from(slot));
             let recent = self.recent[slot];
-            let sum = u128::from(self.baseline[slot]) + (u128::from(self.baseline_high[slot]) << 32);
+            let sum =
+                u128::from(self.baseline[slot]) + (u128::from(self.baseline_high[slot]) << 32);
             topic.low = topic.total;
             topic.high = topic.total.saturating_add(hidden.weight);
             topic.recent = recent;

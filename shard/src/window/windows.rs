@@ -265,7 +265,8 @@ impl<M: Memory> Windows<M> {
     pub fn prefetch_row(&self, block: Block, row: u32) {
         let layout = &self.layouts[usize::from(block.class)];
         let line = block.line as usize;
-        self.arena.prefetch(line + (layout.rows_at() + row as usize * layout.row_words) / LINE_WORDS);
+        self.arena
+            .prefetch(line + (layout.rows_at() + row as usize * layout.row_words) / LINE_WORDS);
         if layout.tagged() {
             for slot_line in 0..layout.slots_words / LINE_WORDS {
                 self.arena.prefetch(line + 1 + slot_line);
