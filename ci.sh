@@ -71,6 +71,7 @@ lane_fork() {
     # Expanded now: the function's variable is gone when the trap runs.
     trap "rm -rf '$copy'" EXIT
   fi
+  rm -rf "$copy/tree"
   mkdir -p "$copy/tree"
   tar --exclude=./target --exclude=./.git -cf - . | tar -xf - -C "$copy/tree"
   cd "$copy/tree"
