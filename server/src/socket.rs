@@ -174,7 +174,9 @@ mod tests {
     fn refuses_a_port_that_another_listener_has() {
         let other = TcpListener::bind(ANY).unwrap();
         let taken = other.local_addr().unwrap();
-        for result in [listen_shared(taken, 2, "--listen").map(|_| ()), listen(taken, "--listen").map(|_| ())] {
+        for result in
+            [listen_shared(taken, 2, "--listen").map(|_| ()), listen(taken, "--listen").map(|_| ())]
+        {
             let error = result.unwrap_err();
             assert!(matches!(error, SocketError::PortInUse { .. }), "{error}");
             let text = error.to_string();

@@ -1,5 +1,7 @@
 //! The ring inside a shard's executor, seen through sockets: nothing is lost, mixed up or leaked.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod ring_support;
 
 use std::io::{Read, Write};
@@ -143,8 +145,7 @@ fn out_of_buffers_loses_nothing() {
     let (socket, address) = listener();
     let mut random = seeded();
     let mut clients: Vec<TcpStream> = (0..50).map(|_| connect(address)).collect();
-    let sent: Vec<Vec<u8>> =
-        clients.iter().map(|_| random_bytes(&mut random, 10_000)).collect();
+    let sent: Vec<Vec<u8>> = clients.iter().map(|_| random_bytes(&mut random, 10_000)).collect();
     for (client, bytes) in clients.iter_mut().zip(&sent) {
         client.write_all(bytes).unwrap();
     }

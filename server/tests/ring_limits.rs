@@ -1,5 +1,6 @@
 //! The ring and its shards in a process with tight limits, each test in a child of its own.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(unsafe_code, reason = "limits and capabilities of a child are set between fork and exec")]
 
 mod ring_support;
@@ -96,7 +97,7 @@ fn says_the_limit_the_need_and_the_remedy_when_memlock_is_too_small() {
     let error = Preflight::new(2).check().unwrap_err();
     assert!(matches!(error, RuntimeError::MemlockTooSmall { shards: 2, .. }), "{error}");
     let text = error.to_string();
-    for part in ["262144", "4194304", "ulimit -l 4096", "LimitMEMLOCK=4194304"] {
+    for part in ["262144", "2097152", "ulimit -l 2048", "LimitMEMLOCK=2097152"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let error = run_shard(Placement::Floating, "shard", |_| async {}).unwrap_err();

@@ -1,5 +1,7 @@
 //! One ring polled by hand: what a single turn does, and when the doorbell rings.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod ring_support;
 
 use std::io::{Read, Write};

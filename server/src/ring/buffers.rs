@@ -101,9 +101,8 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the pointer is to entry 0 of a live ring; its reserved field is the tail, which
         // only this thread writes and the kernel reads.
-        let tail = unsafe {
-            AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut())
-        };
+        let tail =
+            unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }
 

@@ -132,9 +132,8 @@ impl Listeners {
             return 0;
         }
         let pause_ms = listener.retry_ms;
-        *listener.pause = Timespec::new()
-            .sec(u64::from(pause_ms / 1_000))
-            .nsec(pause_ms % 1_000 * 1_000_000);
+        *listener.pause =
+            Timespec::new().sec(u64::from(pause_ms / 1_000)).nsec(pause_ms % 1_000 * 1_000_000);
         listener.retry = listener.retry.want();
         listener.retry_ms = pause_ms.saturating_mul(2).min(self.retry_ms_max);
         pause_ms

@@ -61,9 +61,8 @@ impl Multishot {
             Self::Paused => Self::Wanted,
             Self::StopWanted => Self::Armed,
             Self::Stopping => Self::Restarting,
-            same @ (Self::Wanted | Self::Starved | Self::Armed | Self::Restarting | Self::Ended) => {
-                same
-            }
+            same
+            @ (Self::Wanted | Self::Starved | Self::Armed | Self::Restarting | Self::Ended) => same,
         }
     }
 
@@ -109,11 +108,10 @@ impl Multishot {
         match (self, why) {
             (_, Last::Over) | (Self::Ended, _) => Self::Ended,
             (Self::Armed, Last::Starved) => Self::Starved,
-            (Self::Armed | Self::Restarting, Last::Again)
-            | (Self::Restarting, Last::Starved) => Self::Wanted,
-            (Self::StopWanted | Self::Stopping, Last::Again | Last::Starved) => {
-                Self::Paused
+            (Self::Armed | Self::Restarting, Last::Again) | (Self::Restarting, Last::Starved) => {
+                Self::Wanted
             }
+            (Self::StopWanted | Self::Stopping, Last::Again | Last::Starved) => Self::Paused,
             // The kernel held nothing: a completion that is not ours changes nothing.
             (same @ (Self::Paused | Self::Wanted | Self::Starved), _) => same,
         }
@@ -213,8 +211,13 @@ mod tests {
 
     #[test]
     fn the_whole_one_shot_table() {
-        let states =
-            [OneShot::Idle, OneShot::Wanted, OneShot::Armed, OneShot::StopWanted, OneShot::Stopping];
+        let states = [
+            OneShot::Idle,
+            OneShot::Wanted,
+            OneShot::Armed,
+            OneShot::StopWanted,
+            OneShot::Stopping,
+        ];
         let mut table = String::new();
         for state in states {
             table += &format!(

@@ -14,7 +14,7 @@ use super::listener::{Listener, Listeners};
 use super::operation::{Last, Multishot, OneShot};
 use super::token::{Kind, Token};
 use super::{ConnId, Connections, ListenerId, RingConfig, RingError};
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, patiently};
 
 /// A shard's io_uring with its listeners, connections and receive buffers.
 pub struct Ring {
@@ -39,8 +39,7 @@ impl Ring {
     /// machine does not give.
     pub fn new(config: RingConfig, doorbell: impl AsFd) -> Result<Self, RingError> {
         config.check()?;
-        let uring = builder(config.completions)
-            .build(config.submissions)
+        let uring = patiently(|| builder(config.completions).build(config.submissions))
             .map_err(|source| RuntimeError::from_setup("io_uring_setup", source))?;
         let buffers = BufferRing::new(&uring.submitter(), config.buffers, config.buffer_bytes)?;
         uring
@@ -158,8 +157,7 @@ impl Ring {
             submit_connection(&mut self.uring.submission(), index, slot);
         }
         let submissions = self.uring.submission();
-        let idle =
-            submissions.is_empty() && !submissions.taskrun() && !submissions.cq_overflow();
+        let idle = submissions.is_empty() && !submissions.taskrun() && !submissions.cq_overflow();
         drop(submissions);
         if idle { Ok(()) } else { enter(&mut self.uring, &mut self.stats) }
     }
@@ -417,10 +415,7 @@ fn submit_connection(queue: &mut squeue::SubmissionQueue<'_>, index: u32, slot: 
 }
 
 fn cancel(target: u64, token: u64) -> squeue::Entry {
-    opcode::AsyncCancel::new(target)
-        .build()
-        .user_data(token)
-        .flags(squeue::Flags::SKIP_SUCCESS)
+    opcode::AsyncCancel::new(target).build().user_data(token).flags(squeue::Flags::SKIP_SUCCESS)
 }
 
 fn push(queue: &mut squeue::SubmissionQueue<'_>, entry: &squeue::Entry) {

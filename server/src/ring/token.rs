@@ -67,9 +67,7 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_was_sent() {
-        for kind in
-            [Kind::Receive, Kind::Write, Kind::Cancel, Kind::Accept, Kind::AcceptRetry]
-        {
+        for kind in [Kind::Receive, Kind::Write, Kind::Cancel, Kind::Accept, Kind::AcceptRetry] {
             for (index, generation) in [(0, 0), (INDEX_MAX, u32::MAX), (77, 1 << 31)] {
                 let token = Token { kind, index, generation };
                 assert_eq!(Token::decode(token.encode()), Some(token));

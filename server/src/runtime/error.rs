@@ -21,6 +21,19 @@ pub enum RuntimeError {
         shards: usize,
     },
 
+    /// The kernel refused to lock more memory in the middle of starting.
+    #[error(
+        "no memory left to lock in {at} (ENOMEM); the limit is {limit_bytes} bytes \
+         (RLIMIT_MEMLOCK, soft) and counts all processes of this user; raise it with `ulimit -l`, \
+         with LimitMEMLOCK= in the systemd unit, or start fewer shards with --shards"
+    )]
+    MemlockRanOut {
+        /// The step that failed.
+        at: &'static str,
+        /// The soft limit found.
+        limit_bytes: u64,
+    },
+
     /// The kernel knows no io_uring at all.
     #[error(
         "this kernel has no io_uring (io_uring_setup: ENOSYS); Linux 6.1 or newer, built with \
@@ -129,9 +142,7 @@ impl RuntimeError {
             Some(libc::EPERM | libc::EACCES) => Self::IoUringForbidden { sysctl: sysctl() },
             Some(libc::ENOMEM) => {
                 let limit_bytes = super::preflight::memlock_limit_bytes().unwrap_or(0);
-                let need_bytes =
-                    super::MEMLOCK_PER_SHARD_BYTES.max(limit_bytes.saturating_mul(2));
-                Self::MemlockTooSmall { limit_bytes, need_bytes, shards: 1 }
+                Self::MemlockRanOut { at, limit_bytes }
             }
             Some(libc::EMFILE | libc::ENFILE) => Self::OutOfFiles { at, source },
             _ => Self::System { at, source },

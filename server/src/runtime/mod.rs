@@ -34,6 +34,7 @@ mod shard_thread;
 pub use doorbell::{Doorbell, DoorbellListener, DoorbellRinger, Woken};
 pub use error::RuntimeError;
 pub use huge_memory::HugeMemory;
+pub(crate) use preflight::patiently;
 pub use preflight::{
     MEMLOCK_FLOOR_BYTES, MEMLOCK_PER_SHARD_BYTES, Preflight, allowed_cores, raise_open_files,
 };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
 use io_uring::IoUring;
 
@@ -135,7 +136,7 @@ fn limit_of(resource: libc::__rlimit_resource_t) -> Result<libc::rlimit, Runtime
 
 /// Makes a ring exactly as the shards will, and lets it go again.
 fn check_io_uring() -> Result<(), RuntimeError> {
-    match crate::ring::builder(8).build(4) {
+    match patiently(|| crate::ring::builder(8).build(4)) {
         Ok(ring) => check_features(&ring),
         // The flags are the only thing an old kernel can object to in these arguments.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
@@ -152,10 +153,7 @@ fn check_features(ring: &IoUring) -> Result<(), RuntimeError> {
     if ring.params().is_feature_nodrop() {
         return Ok(());
     }
-    Err(RuntimeError::IoUringTooOld {
-        missing: "IORING_FEAT_NODROP",
-        kernel: kernel_release(),
-    })
+    Err(RuntimeError::IoUringTooOld { missing: "IORING_FEAT_NODROP", kernel: kernel_release() })
 }
 
 fn kernel_release() -> String {
@@ -175,6 +173,22 @@ fn may_lock_without_limit() -> bool {
         .is_some_and(|effective| effective >> CAP_IPC_LOCK & 1 == 1)
 }
 
+/// Tries `setup` again for a while when locked memory has run out: the kernel gives back what a
+/// closed ring had locked, of this process or of the one before it, only some milliseconds later.
+pub(crate) fn patiently<T>(mut setup: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let since = Instant::now();
+    loop {
+        match setup() {
+            Err(error)
+                if error.raw_os_error() == Some(libc::ENOMEM) && since.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
 fn list(cores: &[usize]) -> String {
     let names: Vec<String> = cores.iter().map(ToString::to_string).collect();
     names.join(",")
@@ -183,5 +197,9 @@ fn list(cores: &[usize]) -> String {
 /// glommio refuses to start below this soft limit, even as root.
 pub const MEMLOCK_FLOOR_BYTES: u64 = 512 << 10;
 
-/// What the rings of one shard pin, measured (see `tests/ring_limits.rs`) and rounded up.
-pub const MEMLOCK_PER_SHARD_BYTES: u64 = 2 << 20;
+/// What the rings of one shard lock: half of this with the default sizes, measured as the limit
+/// below which 8 shards did not start. The other half is for rings being torn down meanwhile.
+pub const MEMLOCK_PER_SHARD_BYTES: u64 = 1 << 20;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder};
 
-use super::{Preflight, RuntimeError};
+use super::{Preflight, RuntimeError, patiently};
 
 /// Where a shard's thread may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +55,7 @@ where
                 }
             };
             let _ = started.send(Ok(()));
-            let runtime =
-                ShardRuntime { name: runtime_name, placement, stays: PhantomData };
+            let runtime = ShardRuntime { name: runtime_name, placement, stays: PhantomData };
             Some(executor.run(async move { body(runtime).await }))
         })
         .map_err(|source| RuntimeError::from_setup("start of a shard thread", source))?;
@@ -162,14 +161,15 @@ fn executor(placement: Placement) -> Result<LocalExecutor, RuntimeError> {
         Placement::Pinned(core) => glommio::Placement::Fixed(core),
         Placement::Floating => glommio::Placement::Unbound,
     };
-    LocalExecutorBuilder::new(placement)
-        .preempt_timer(PREEMPT_TIMER)
-        .io_memory(IO_MEMORY_BYTES)
-        .ring_depth(RING_DEPTH)
-        .make()
-        .map_err(|error: GlommioError<()>| {
-            RuntimeError::from_setup("start of an executor", io::Error::from(error))
-        })
+    let make = || {
+        LocalExecutorBuilder::new(placement.clone())
+            .preempt_timer(PREEMPT_TIMER)
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .make()
+            .map_err(|error: GlommioError<()>| io::Error::from(error))
+    };
+    patiently(make).map_err(|error| RuntimeError::from_setup("start of an executor", error))
 }
 
 /// Below 1 ms the executor can park while work is runnable; 100 ms makes 2 ms timers 14 ms late.

@@ -1,5 +1,6 @@
 //! An echo server over a shard's ring, for the ring's tests and its example.
 
+#![allow(clippy::unwrap_used, reason = "test code, also compiled into an example")]
 #![allow(dead_code, reason = "each test target uses its own part of this module")]
 #![allow(unreachable_pub, reason = "shared between targets by path")]
 
