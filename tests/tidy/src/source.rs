@@ -18,16 +18,16 @@ const SAFETY_LINES_MAX: usize = 12;
 /// Folders that do no IO and read no clock.
 const PURE_FOLDERS: [&str; 2] = ["proto/src/", "shard/src/"];
 
-/// What the pure folders may not name, and why.
+/// What the pure folders may not name, and why. `std::` names are found in imports, too.
 const FORBIDDEN: [(&str, &str); 11] = [
     ("std::net", "bytes come in as arguments"),
     ("std::fs", "effects go out, the server writes them"),
     ("std::io", "effects go out, the server writes them"),
     ("std::thread", "threads belong to server/runtime"),
+    ("std::collections::HashMap", "it is seeded at random: replays would differ"),
+    ("std::collections::HashSet", "it is seeded at random: replays would differ"),
     ("Instant::now", "time comes in as an argument"),
     ("SystemTime", "time comes in as an argument"),
-    ("HashMap", "std's table is seeded at random: replays would differ"),
-    ("HashSet", "std's table is seeded at random: replays would differ"),
     ("thread_rng", "randomness comes in as a seed"),
     ("rand::rng", "randomness comes in as a seed"),
     ("async fn", "nothing waits here"),
@@ -43,10 +43,12 @@ pub fn outside_names(file: &SourceFile) -> Vec<Finding> {
         return Vec::new();
     }
     let mut found = Vec::new();
+    let mut import = String::new();
     let tests = tests_begin(&file.text);
     for (index, line) in code_only(&file.text).lines().take(tests - 1).enumerate() {
+        let import = import_so_far(&mut import, line);
         for (name, reason) in FORBIDDEN {
-            if has_word(line, name) || grouped_import(line, name) {
+            if has_word(line, name) || imports(import, line, name) {
                 found.push(Finding::at(&file.path, index + 1, format!("names {name}: {reason}")));
             }
         }
@@ -54,10 +56,25 @@ pub fn outside_names(file: &SourceFile) -> Vec<Finding> {
     found
 }
 
-/// `use std::{fs, net}` names `std::fs` and `std::net`, too.
-fn grouped_import(line: &str, name: &str) -> bool {
-    let Some(module) = name.strip_prefix("std::") else { return false };
-    line.contains("std::{") && has_word(line, module)
+/// Collects a `use` statement over its lines; empty outside of one.
+fn import_so_far<'a>(import: &'a mut String, line: &str) -> &'a str {
+    if import.ends_with(';') {
+        import.clear();
+    }
+    let line = line.trim();
+    if !import.is_empty() || line.starts_with("use ") || line.starts_with("pub use ") {
+        import.push_str(line);
+    }
+    import
+}
+
+/// True when the line brings in `name` as part of a grouped import: `use std::{fs, net}`.
+fn imports(import: &str, line: &str, name: &str) -> bool {
+    let Some((module, item)) = name.rsplit_once("::") else { return false };
+    name.starts_with("std::")
+        && has_word(line, item)
+        && import.contains('{')
+        && module.split("::").all(|part| has_word(import, part))
 }
 
 /// Crates of the sans-IO kind whose `lib.rs` does not forbid unsafe code.
@@ -143,10 +160,14 @@ mod tests {
             assert_eq!(lines_of(&format!("\nuse {name};\n")), [2], "{name}");
         }
         assert_eq!(lines_of("use std::{cmp, fs};"), [1]);
+        assert_eq!(lines_of("use std::collections::{\n    BTreeMap, HashMap,\n};"), [2]);
+        assert_eq!(lines_of("use std::{\n    collections::HashMap,\n    cmp,\n};"), [2]);
     }
 
     #[test]
     fn comments_tests_and_other_crates_may() {
+        assert!(lines_of("use hashbrown::{HashMap, HashTable};").is_empty());
+        assert!(lines_of("use std::{cmp, fmt};\nlet io = fs(net);").is_empty());
         assert!(lines_of("//! No std::net here.\nlet x = \"std::fs\";").is_empty());
         assert!(lines_of("#[cfg(test)]\nmod tests {\nuse std::fs;\n}").is_empty());
         let server = SourceFile::sample("server/src/a.rs", "use std::net;");
