@@ -7,12 +7,12 @@ use super::cli::{
     PRODUCERS_MAX, SHARD_PORT_BASE, SHARDS, SLIDE, TENANTS_MAX, TOPICS_MAX, WINDOW, WINDOW_MEMORY,
 };
 use super::layers::Layers;
-use super::limits::{
-    CONNECTIONS_MAX_MAX, PANES_MAX, PANES_MIN, PRODUCERS_MAX_MAX, SHARDS_MAX, SLIDE_MS_MAX,
-    SLIDE_MS_MIN, TENANTS_MAX_MAX, TOPICS_MAX_MAX, WINDOW_BYTES_PER_SHARD_MAX,
-    WINDOW_BYTES_PER_SHARD_MIN,
-};
-use super::{Clock, Config, ConfigError, Latency, Machine, MemoryPlan, Sizes, parse};
+use super::limits::{CONNECTIONS_MAX_MAX, PRODUCERS_MAX_MAX, TENANTS_MAX_MAX, TOPICS_MAX_MAX};
+use super::{Config, ConfigError, Latency, Machine, MemoryPlan, parse};
+use trendsrv_proto::Clock;
+use trendsrv_proto::limits::SHARDS_MAX;
+use trendsrv_shard::Grid;
+use trendsrv_shard::limits::{ARENA_BYTES_MAX, PANES_MAX, PANES_MIN, SLIDE_MS_MAX, SLIDE_MS_MIN};
 
 /// Reads and checks every setting.
 pub(super) fn build(layers: &Layers, machine: &Machine) -> Result<Config, ConfigError> {
@@ -29,7 +29,7 @@ pub(super) fn build(layers: &Layers, machine: &Machine) -> Result<Config, Config
         settings.choice(LATENCY, &[("adaptive", Latency::Adaptive), ("low", Latency::Low)])?;
     let tenants_max = settings.count(TENANTS_MAX, TENANTS_MAX_MAX)?.unwrap_or(100_000);
     let topics_default = tenants_max.saturating_mul(16).max(TOPICS_DEFAULT_MIN);
-    let config = Config {
+    let mut config = Config {
         listen,
         http,
         insecure,
@@ -44,10 +44,10 @@ pub(super) fn build(layers: &Layers, machine: &Machine) -> Result<Config, Config
         topics_max: settings.count(TOPICS_MAX, TOPICS_MAX_MAX)?.unwrap_or(topics_default),
         producers_max: settings.count(PRODUCERS_MAX, PRODUCERS_MAX_MAX)?.unwrap_or(16_384),
         connections_max: settings.count(CONNECTIONS_MAX, CONNECTIONS_MAX_MAX)?.unwrap_or(10_000),
-        window_memory_bytes: settings.window_memory(tenants_max, shards)?,
+        window_memory_bytes: 0,
     };
     settings.check_addresses(&config)?;
-    settings.check_window_memory(&config)?;
+    config.window_memory_bytes = settings.window_memory(&config)?;
     Ok(config)
 }
 
@@ -70,7 +70,7 @@ pub(super) fn warnings(config: &Config, machine: &Machine) -> Vec<String> {
             config.cores.len()
         ));
     }
-    let cap = MemoryPlan::new(config, &Sizes::default()).cap_bytes();
+    let cap = MemoryPlan::new(config).cap_bytes();
     if let Some(memory) = machine.memory_bytes.filter(|memory| cap > *memory) {
         warnings.push(format!(
             "with every table full this configuration needs {} MiB and the machine has {} MiB; \
@@ -144,8 +144,8 @@ impl Settings<'_> {
 
     fn address(&self, key: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {
         let parse = |text: &str| {
-            let text = text.replace("localhost:", "127.0.0.1:");
-            text.parse::<SocketAddr>().map_err(|_| {
+            let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+            local.as_deref().unwrap_or(text).parse::<SocketAddr>().map_err(|_| {
                 "must be an IP address and a port, such as 127.0.0.1:7171 or [::1]:7171".to_owned()
             })
         };
@@ -204,8 +204,7 @@ impl Settings<'_> {
         if !(SLIDE_MS_MIN..=SLIDE_MS_MAX).contains(&slide_ms) {
             return Err(self.refuse(SLIDE, "must be from 100ms to 24h", "use a value such as 1s"));
         }
-        let panes = window_ms / slide_ms;
-        if window_ms % slide_ms != 0 || !(PANES_MIN..=PANES_MAX).contains(&panes) {
+        if Grid::new(window_ms, slide_ms).is_err() {
             // The blame goes to what was written, if only one of the two was.
             let key = if self.layers.text(WINDOW).is_some() { WINDOW } else { SLIDE };
             return Err(self.refuse(
@@ -220,28 +219,30 @@ impl Settings<'_> {
         Ok((window_ms, slide_ms))
     }
 
-    fn window_memory(&self, tenants_max: usize, shards: usize) -> Result<u64, ConfigError> {
-        let floor = WINDOW_BYTES_PER_SHARD_MIN * shards as u64;
-        let default = (tenants_max as u64 * WINDOW_BYTES_PER_TENANT_DEFAULT)
-            .max(2 * floor)
-            .min(WINDOW_BYTES_PER_SHARD_MAX * shards as u64);
-        Ok(self.read(WINDOW_MEMORY, parse::bytes)?.unwrap_or(default))
-    }
-
-    fn check_window_memory(&self, config: &Config) -> Result<(), ConfigError> {
-        let per_shard = config.window_bytes_per_shard();
-        if (WINDOW_BYTES_PER_SHARD_MIN..=WINDOW_BYTES_PER_SHARD_MAX).contains(&per_shard) {
-            return Ok(());
+    /// The least memory that holds every tenant's smallest window is checked, not silently taken.
+    fn window_memory(&self, config: &Config) -> Result<u64, ConfigError> {
+        let shards = config.shards as u64;
+        let windows = config.window_config([0; 2]);
+        let (base, chunk) =
+            (windows.memory_bytes(0).max(windows.chunk_bytes()), windows.chunk_bytes());
+        let growth = config.tenants_max as u64 * WINDOW_GROWTH_BYTES_PER_TENANT_DEFAULT / shards;
+        let default = windows.memory_bytes(growth.max(GROWTH_CHUNKS_MIN * chunk));
+        let default = default.min(ARENA_BYTES_MAX) * shards;
+        let total = self.read(WINDOW_MEMORY, parse::bytes)?.unwrap_or(default);
+        if (base..=ARENA_BYTES_MAX).contains(&(total / shards)) {
+            return Ok(total);
         }
         Err(self.refuse(
             WINDOW_MEMORY,
             &format!(
-                "gives each of {} shards {per_shard} bytes, and one needs from {} MiB to {} GiB",
-                config.shards,
-                WINDOW_BYTES_PER_SHARD_MIN >> 20,
-                WINDOW_BYTES_PER_SHARD_MAX >> 30
+                "gives each of {shards} shards {} bytes, and the windows of its {} tenants need \
+                 from {} MiB to {} GiB",
+                total / shards,
+                config.tenants_per_shard_max(),
+                base.div_ceil(1 << 20),
+                ARENA_BYTES_MAX >> 30
             ),
-            "use about 4 KiB for each tenant",
+            &format!("use at least {}MiB, or lower tenants_max", (base * shards).div_ceil(1 << 20)),
         ))
     }
 
@@ -283,6 +284,8 @@ impl Settings<'_> {
     }
 }
 
-/// Room for every tenant's window to grow two tiers.
-const WINDOW_BYTES_PER_TENANT_DEFAULT: u64 = 10 << 10;
+/// Room for growth over the smallest windows, so that a tenant of 50 topics fits on average.
+const WINDOW_GROWTH_BYTES_PER_TENANT_DEFAULT: u64 = 8 << 10;
+/// Even few tenants may grow large: room for so many chunks.
+const GROWTH_CHUNKS_MIN: u64 = 16;
 const TOPICS_DEFAULT_MIN: usize = 4_096;

@@ -1,16 +1,9 @@
 //! The bounds of the server that no setting changes, and the range of each setting.
+//!
+//! Those of names, weights and times are `trendsrv_proto::limits`, those of windows
+//! `trendsrv_shard::limits`.
 
-/// Shards of one process.
-pub const SHARDS_MAX: usize = 256;
-/// Panes of a window: a pane mask must fit a 64-bit word.
-pub const PANES_MAX: u64 = 64;
-/// Panes of a window: with one there would be nothing to slide.
-pub const PANES_MIN: u64 = 2;
-/// Shortest slide.
-pub const SLIDE_MS_MIN: u64 = 100;
-/// Longest slide, so that the longest window is 64 days.
-pub const SLIDE_MS_MAX: u64 = 86_400_000;
-/// Largest `tenants_max`.
+/// Largest `tenants_max`: a shard numbers its tenants in 24 bits.
 pub const TENANTS_MAX_MAX: u64 = 16_000_000;
 /// Largest `topics_max`.
 pub const TOPICS_MAX_MAX: u64 = 1 << 30;
@@ -18,10 +11,6 @@ pub const TOPICS_MAX_MAX: u64 = 1 << 30;
 pub const PRODUCERS_MAX_MAX: u64 = 1 << 24;
 /// Largest `connections_max`.
 pub const CONNECTIONS_MAX_MAX: u64 = 1_000_000;
-/// Smallest window memory of a shard: a few chunks of the arena.
-pub const WINDOW_BYTES_PER_SHARD_MIN: u64 = 8 << 20;
-/// Largest window memory of a shard: block handles count 64-byte lines in 32 bits.
-pub const WINDOW_BYTES_PER_SHARD_MAX: u64 = 64 * (u32::MAX as u64);
 
 /// Mails waiting for one shard from the front desk; full: the caller gets OVERLOADED.
 pub const DESK_MAIL_MAX: usize = 256;
@@ -41,20 +30,12 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 pub const HTTP_BODY_BYTES_MAX: usize = 1 << 20;
 /// Request bodies being read and parsed at a time; more: OVERLOADED.
 pub const HTTP_BODIES_MAX: usize = 32;
+/// Lines of a request's body: one shard may have to count them all in one turn.
+pub const HTTP_LINES_MAX: usize = 16_384;
 /// Rejected lines described in one reply; the rest are only counted.
 pub const REJECTED_LINES_MAX: usize = 1_000;
-/// Topics of one answer.
-pub const ANSWER_TOPICS_MAX: usize = 100;
-/// Tenants of one page of the tenant list.
-pub const TENANT_PAGE_MAX: usize = 1_000;
-/// Bytes of a name.
-pub const NAME_BYTES_MAX: usize = 255;
-/// Weight of one event.
-pub const WEIGHT_MAX: u32 = 1_000_000_000;
-/// How far an event may lie ahead of wall time.
-pub const FUTURE_MS_MAX: u64 = 5_000;
-/// Largest timestamp: the end of the year 9999.
-pub const TS_MS_MAX: u64 = 253_402_300_799_999;
+/// Tenants of one page of the tenant list: each costs its shard the reading of a window.
+pub const TENANT_PAGE_MAX: usize = 250;
 
 const _: () = assert!(HTTP_BODY_BYTES_MAX >= HTTP_HEAD_BYTES_MAX);
 const _: () = assert!(DESK_ANSWER_MS_MAX < HTTP_STALL_MS_MAX);

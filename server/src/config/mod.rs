@@ -30,16 +30,9 @@ use std::path::PathBuf;
 
 pub use cli::{Cli, Command, Flags};
 pub use layers::Origin;
-pub use plan::{MemoryPlan, Sizes};
-
-/// What moves the windows forward.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Clock {
-    /// Wall time: events too far in the future are refused, too old ones are counted late.
-    Wall,
-    /// Each tenant's own largest event time: for replays, backfills and tests.
-    Event,
-}
+pub use plan::MemoryPlan;
+use trendsrv_proto::Clock;
+use trendsrv_shard::{Grid, WindowConfig};
 
 /// How a shard that has nothing to do is woken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,10 +97,20 @@ impl Config {
         Ok(Loaded { config, warnings })
     }
 
-    /// Panes of a window: window length over slide.
+    /// The window and slide.
     #[must_use]
-    pub fn panes(&self) -> usize {
-        usize::try_from(self.window_ms / self.slide_ms).expect("checked: at most panes_max")
+    pub fn grid(&self) -> Grid {
+        Grid::new(self.window_ms, self.slide_ms).expect("checked when the settings were read")
+    }
+
+    /// What a shard's windows need to know.
+    #[must_use]
+    pub fn window_config(&self, hash_secret: [u64; 2]) -> WindowConfig {
+        let tenants = self.tenants_per_shard_max();
+        WindowConfig {
+            tenants_max: u32::try_from(tenants).expect("checked: below tenants_max_max"),
+            ..WindowConfig::new(self.grid(), hash_secret)
+        }
     }
 
     /// The core shard `index` is pinned to; `None` when there are more shards than cores.

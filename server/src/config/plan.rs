@@ -2,62 +2,27 @@
 //! configuration before anything is allocated, and printed at start.
 //!
 //! ```text
-//!   per shard = tenants + windows (every tenant at the smallest tier) + names + dedup
-//!             + early queue + receive buffers + connections
-//!   process   = shards x per shard + front desk + program
-//!   cap       = process + what the window budget allows above the smallest tier
+//!   per shard = tenants + windows (every tenant at the smallest tier) + names + producers
+//!             + receive buffers
+//!   planned   = shards x per shard + program                 what full tables hold at rest
+//!   cap       = planned + what the window budget allows above the smallest tier
+//!             + passing: early events, connections, requests  what a busy moment may add
 //! ```
 //!
-//! Invariant: every term is a count with a `_max` name times the size of one item; an item's size
-//! comes from the code that stores it ([`Sizes`]), never from a guess here.
+//! Invariant: every term is a count with a `_max` name times the size of one item, and an item's
+//! size comes from the crate that stores it.
 
 use std::fmt;
 
 use serde::Serialize;
+use trendsrv_shard::{
+    EARLY_MAX_DEFAULT, MARK_BYTES, TENANT_RECORD_BYTES, TOPIC_ENTRY_BYTES, index_words,
+};
 
 use super::Config;
 use super::limits::{
     DESK_MAIL_MAX, HTTP_BODIES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
 };
-
-/// Bytes one item of each table takes, its share of indexes included.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// A tenant's row and index entry, its name included at a typical length.
-    pub tenant_bytes: u64,
-    /// A window at the smallest tier, for this many panes.
-    pub window_block_bytes: fn(panes: u64) -> u64,
-    /// A topic name's row and index entry, the name included at a typical length.
-    pub topic_bytes: u64,
-    /// A producer's sequence marks.
-    pub producer_bytes: u64,
-    /// Events waiting for their pane to open.
-    pub early_max: u64,
-    /// One of them.
-    pub early_bytes: u64,
-    /// Provided receive buffers of a shard, all of them.
-    pub receive_buffers_bytes: u64,
-    /// A connection's state, without bytes waiting to be sent.
-    pub connection_bytes: u64,
-    /// The program itself: code, stacks, allocator, runtime.
-    pub program_bytes: u64,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Sizes {
-            tenant_bytes: 96,
-            window_block_bytes: |panes| 64 + 192 + 32 * panes,
-            topic_bytes: 64,
-            producer_bytes: 64,
-            early_max: 65_536,
-            early_bytes: 32,
-            receive_buffers_bytes: 16 * (64 << 10),
-            connection_bytes: 512,
-            program_bytes: 16 << 20,
-        }
-    }
-}
 
 /// One line of the plan.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -77,8 +42,10 @@ pub struct MemoryPlan {
     pub shards: u64,
     /// What each shard holds when its tables are full and every window is at the smallest tier.
     pub per_shard: Vec<Line>,
-    /// What the process holds once.
-    pub process: Vec<Line>,
+    /// What the program itself holds: code, stacks, allocator, runtimes.
+    pub program_bytes: u64,
+    /// What a busy moment may add, over all shards.
+    pub passing: Vec<Line>,
     /// What a shard's window budget allows above the smallest tier.
     pub window_growth_bytes_per_shard: u64,
 }
@@ -86,34 +53,42 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// Computes the plan.
     #[must_use]
-    pub fn new(config: &Config, sizes: &Sizes) -> Self {
+    pub fn new(config: &Config) -> Self {
         let line = |what, max: u64, each: u64| Line { what, max, bytes: max.saturating_mul(each) };
-        let tenants = config.tenants_per_shard_max() as u64;
-        let window_bytes = (sizes.window_block_bytes)(config.panes() as u64);
-        let budget = config.window_bytes_per_shard();
-        // A budget too small for every tenant holds fewer windows, and the plan says how many.
-        let windows = tenants.min(budget / window_bytes);
+        let tenants = config.tenants_per_shard_max();
+        let topics = config.topics_per_shard_max();
+        let window_bytes = config.window_config([0; 2]).base_block_bytes();
+        let windows = line("windows", tenants as u64, window_bytes);
+        let tenant_bytes = tenants * (TENANT_RECORD_BYTES + 2 * NAME_BYTES_TYPICAL + TREE_BYTES)
+            + index_words(tenants) * 8;
+        let topic_bytes = buckets(topics) * TOPIC_ENTRY_BYTES + topics * NAME_BYTES_TYPICAL;
+        let producer_bytes = buckets(config.producers_max) * MARK_BYTES;
+        let table =
+            |what, max: usize, bytes: usize| Line { what, max: max as u64, bytes: bytes as u64 };
         let per_shard = vec![
-            line("tenants", tenants, sizes.tenant_bytes),
-            line("windows", windows, window_bytes),
-            line("names", config.topics_per_shard_max() as u64, sizes.topic_bytes),
-            line("producers", config.producers_max as u64, sizes.producer_bytes),
-            line("early events", sizes.early_max, sizes.early_bytes),
-            line("receive buffers", 1, sizes.receive_buffers_bytes),
-            line("connections", config.connections_max as u64, sizes.connection_bytes),
+            table("tenants", tenants, tenant_bytes),
+            windows,
+            table("names", topics, topic_bytes),
+            table("producers", config.producers_max, producer_bytes),
+            line("receive buffers", RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES),
         ];
-        let process = vec![
+        let shards = config.shards;
+        let passing = vec![
+            line("early events", (EARLY_MAX_DEFAULT * shards) as u64, EARLY_BYTES),
+            line("connections", (config.connections_max * shards) as u64, CONNECTION_BYTES),
             line("http connections", HTTP_CONNECTIONS_MAX as u64, HTTP_HEAD_BYTES_MAX as u64),
-            // A body's events take up to three times its text.
+            // A body's events take up to three times its text, beside the text.
             line("http bodies", HTTP_BODIES_MAX as u64, 4 * HTTP_BODY_BYTES_MAX as u64),
-            line("desk mail", (DESK_MAIL_MAX * config.shards) as u64, DESK_MAIL_BYTES),
-            line("program", 1, sizes.program_bytes),
+            line("desk mail", (DESK_MAIL_MAX * shards) as u64, DESK_MAIL_BYTES),
         ];
         MemoryPlan {
-            shards: config.shards as u64,
+            shards: shards as u64,
             per_shard,
-            process,
-            window_growth_bytes_per_shard: budget - windows * window_bytes,
+            program_bytes: PROGRAM_BYTES,
+            passing,
+            window_growth_bytes_per_shard: config
+                .window_bytes_per_shard()
+                .saturating_sub(windows.bytes),
         }
     }
 
@@ -123,17 +98,18 @@ impl MemoryPlan {
         sum(&self.per_shard)
     }
 
-    /// Bytes of the process with full tables and windows at the smallest tier.
+    /// Bytes of the process at rest with full tables and windows at the smallest tier.
     #[must_use]
     pub fn planned_bytes(&self) -> u64 {
-        self.shard_bytes().saturating_mul(self.shards).saturating_add(sum(&self.process))
+        self.shard_bytes().saturating_mul(self.shards).saturating_add(self.program_bytes)
     }
 
-    /// Bytes of the process with the whole window budget in use as well: the most it can hold.
+    /// Bytes of the process with the whole window budget in use and every queue and connection
+    /// taken: the most it can hold.
     #[must_use]
     pub fn cap_bytes(&self) -> u64 {
         let growth = self.window_growth_bytes_per_shard.saturating_mul(self.shards);
-        self.planned_bytes().saturating_add(growth)
+        self.planned_bytes().saturating_add(growth).saturating_add(sum(&self.passing))
     }
 
     /// Bytes of the shard line with this name, 0 if there is none.
@@ -146,20 +122,21 @@ impl MemoryPlan {
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |f: &mut fmt::Formatter<'_>, what: &str, max: String, bytes: u64| {
-            writeln!(f, "  {what:<28}{max:>12}{:>14}", mebibytes(bytes))
+            writeln!(f, "  {what:<28}{max:>12}{:>12}", mebibytes(bytes))
         };
-        writeln!(f, "memory plan{:>29}{:>14}", "at most", "MiB")?;
+        writeln!(f, "{:<30}{:>12}{:>12}", "memory plan", "at most", "MiB")?;
         for line in &self.per_shard {
             row(f, line.what, line.max.to_string(), line.bytes)?;
         }
         row(f, "one shard", String::new(), self.shard_bytes())?;
         row(f, "all shards", self.shards.to_string(), self.shard_bytes() * self.shards)?;
-        for line in &self.process {
-            row(f, line.what, line.max.to_string(), line.bytes)?;
-        }
+        row(f, "program", String::new(), self.program_bytes)?;
         row(f, "planned, tables full", String::new(), self.planned_bytes())?;
         let growth = self.window_growth_bytes_per_shard * self.shards;
         row(f, "larger windows may add", String::new(), growth)?;
+        for line in &self.passing {
+            row(f, line.what, line.max.to_string(), line.bytes)?;
+        }
         row(f, "hard cap", String::new(), self.cap_bytes())
     }
 }
@@ -168,8 +145,24 @@ fn sum(lines: &[Line]) -> u64 {
     lines.iter().fold(0, |total, line| total.saturating_add(line.bytes))
 }
 
+/// Buckets of a hash table made for `items`: a power of two, at most seven eighths full.
+fn buckets(items: usize) -> usize {
+    (items * 8 / 7 + 1).next_power_of_two()
+}
+
 fn mebibytes(bytes: u64) -> String {
     format!("{}.{}", bytes >> 20, ((bytes & 0xF_FFFF) * 10) >> 20)
 }
 
+/// What the allocator gives a name of ordinary length.
+const NAME_BYTES_TYPICAL: usize = 32;
+/// A name's place in the ordered list of tenants: a B-tree entry at two thirds full.
+const TREE_BYTES: usize = 36;
+/// A record and its time.
+const EARLY_BYTES: u64 = 32;
+const RECEIVE_BUFFERS: u64 = 16;
+const RECEIVE_BUFFER_BYTES: u64 = 64 << 10;
+/// A connection's state, without bytes waiting to be sent.
+const CONNECTION_BYTES: u64 = 512;
 const DESK_MAIL_BYTES: u64 = 256;
+const PROGRAM_BYTES: u64 = 16 << 20;

@@ -54,10 +54,10 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:7171");
     assert_eq!(config.http.to_string(), "127.0.0.1:7172");
     assert_eq!((config.shards, config.cores.len()), (4, 4));
-    assert_eq!((config.window_ms, config.slide_ms, config.panes()), (60_000, 1_000, 60));
+    assert_eq!((config.window_ms, config.slide_ms, config.grid().panes()), (60_000, 1_000, 60));
     assert_eq!((config.clock, config.latency), (Clock::Wall, Latency::Adaptive));
     assert_eq!((config.tenants_max, config.topics_max), (100_000, 1_600_000));
-    assert_eq!(config.window_memory_bytes, 100_000 * (10 << 10));
+    assert!((900 << 20..1_100 << 20).contains(&config.window_memory_bytes));
     assert_eq!(config.shard_port_base, 0);
 }
 
@@ -136,9 +136,9 @@ fn warns_of_an_unknown_variable() {
 
 #[test]
 fn window_must_be_whole_slides() {
-    assert_eq!(config(&["--window", "1h", "--slide", "1m"]).panes(), 60);
-    assert_eq!(config(&["--window", "2s", "--slide", "1s"]).panes(), 2);
-    assert_eq!(config(&["--window", "64s", "--slide", "1s"]).panes(), 64);
+    assert_eq!(config(&["--window", "1h", "--slide", "1m"]).grid().panes(), 60);
+    assert_eq!(config(&["--window", "2s", "--slide", "1s"]).grid().panes(), 2);
+    assert_eq!(config(&["--window", "64s", "--slide", "1s"]).grid().panes(), 64);
     refusal(&["--window", "65s"], &[], &["flag --window", "2 to 64"]);
     refusal(&["--window", "1s"], &[], &["flag --window", "2 to 64"]);
     refusal(&["--window", "1500ms"], &[], &["whole number of slides"]);
@@ -193,7 +193,7 @@ fn no_log_is_the_only_way_and_says_so() {
 
 #[test]
 fn window_memory_is_bounded_on_both_sides() {
-    refusal(&["--window-memory", "1MiB"], &[], &["flag --window-memory", "8 MiB"]);
+    refusal(&["--window-memory", "100MiB"], &[], &["flag --window-memory", "tenants need from"]);
     refusal(&["--window-memory", "9999TiB"], &[], &["flag --window-memory"]);
     refusal(&["--window-memory", "lots"], &[], &["flag --window-memory", "bytes"]);
     assert_eq!(config(&["--window-memory", "512MiB"]).window_memory_bytes, 512 << 20);
@@ -212,26 +212,38 @@ fn every_tenant_fits_whatever_its_name() {
 #[test]
 fn the_plan_adds_up() {
     let config = config(&["--shards", "2", "--window-memory", "1GiB"]);
-    let plan = MemoryPlan::new(&config, &Sizes::default());
+    let plan = MemoryPlan::new(&config);
     let tenants = config.tenants_per_shard_max() as u64;
     assert_eq!(plan.bytes_of("windows"), tenants * 2_176);
     let lines: u64 = plan.per_shard.iter().map(|line| line.bytes).sum();
-    let once: u64 = plan.process.iter().map(|line| line.bytes).sum();
-    assert_eq!(plan.planned_bytes(), 2 * lines + once);
+    let passing: u64 = plan.passing.iter().map(|line| line.bytes).sum();
+    assert_eq!(plan.planned_bytes(), 2 * lines + plan.program_bytes);
     let growth = (512 << 20) - tenants * 2_176;
-    assert_eq!(plan.cap_bytes(), plan.planned_bytes() + 2 * growth);
+    assert_eq!(plan.cap_bytes(), plan.planned_bytes() + 2 * growth + passing);
     let table = plan.to_string();
-    for line in plan.per_shard.iter().chain(&plan.process) {
+    for line in plan.per_shard.iter().chain(&plan.passing) {
         assert!(table.contains(line.what), "{table}");
     }
 }
 
 #[test]
-fn a_small_budget_plans_for_the_windows_it_holds() {
-    let config = config(&["--shards", "1", "--window-memory", "8MiB"]);
-    let plan = MemoryPlan::new(&config, &Sizes::default());
-    assert_eq!(plan.bytes_of("windows"), ((8 << 20) / 2_176) * 2_176);
-    assert!(plan.window_growth_bytes_per_shard < 2_176);
+fn a_tenant_of_twelve_topics_costs_at_most_four_kibibytes() {
+    let config = config(&["--shards", "1", "--topics-max", "1200000"]);
+    let plan = MemoryPlan::new(&config);
+    let tenant = plan.planned_bytes() / config.tenants_max as u64;
+    assert!(tenant <= 4 << 10, "{tenant} bytes\n{plan}");
+}
+
+#[test]
+fn the_least_window_memory_named_is_enough() {
+    let flags = ["--shards", "3", "--tenants-max", "50000", "--window-memory"];
+    let ask = |size: &str| load(&[flags.as_slice(), &[size]].concat(), &[]);
+    let message = ask("1MiB").expect_err("too small").to_string();
+    let (_, least) = message.split_once("use at least ").expect("a way out");
+    let (least, _) = least.split_once(',').expect("a size");
+    let config = ask(least).expect("the size the message names").config;
+    let windows = config.window_config([0; 2]);
+    assert!(config.window_bytes_per_shard() >= windows.memory_bytes(0));
 }
 
 #[test]

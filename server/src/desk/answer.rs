@@ -44,9 +44,9 @@ pub struct Answer {
     pub shed: u64,
     /// The topics, best first.
     pub topics: Vec<TopicLine>,
-    /// One line in words, once tenants have programs.
+    /// One line in words.
     pub tldr: Option<Box<str>>,
-    /// The tenant's program, once tenants have programs.
+    /// The program that wrote it.
     pub program: Option<Box<str>>,
 }
 

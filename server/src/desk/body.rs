@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trendsrv_proto::Refusal;
 
+use super::mail::Grant;
 use super::problem::Problem;
 use crate::config::limits::{HTTP_BODIES_MAX, HTTP_BODY_BYTES_MAX};
 
@@ -25,11 +26,16 @@ pub(super) struct BodyBudget {
 
 /// A body and the memory granted for it; dropping it gives the memory back.
 pub(super) struct GrantedBody {
-    pub(super) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     grant: Option<OwnedSemaphorePermit>,
 }
 
 impl GrantedBody {
+    /// The text, and the grant to travel with what is made of it.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Grant) {
+        (self.bytes, Grant(self.grant.map(Arc::new)))
+    }
+
     /// One permit for all chunks: a body of single bytes must not cost a permit each.
     fn keep(&mut self, more: OwnedSemaphorePermit) {
         match &mut self.grant {

@@ -7,20 +7,22 @@
 //! ```
 //!
 //! Invariants:
-//! - every line ends as accepted, duplicate or rejected, and the three are counted apart;
+//! - every line ends as accepted, duplicate, late, dropped or rejected, each counted apart;
 //! - an owner that refuses its part turns that part's lines into rejections with its code; when
 //!   nothing at all was taken, its refusal is the reply;
 //! - `durable` is refused while there is no log.
+
+use std::collections::HashSet;
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::oneshot;
-use trendsrv_proto::{Refusal, TenantId, check_name};
+use trendsrv_proto::{EventRecord, NameKind, Refusal, Span, TenantId, check_name};
 
-use super::lines::{Lines, Rejections};
-use super::mail::{DeskMail, IngestMail, Ingested, Mark, Refused, Rejected, TenantEvents};
+use super::lines::{LineEvent, Lines, Names, Rejections};
+use super::mail::{DeskMail, Grant, IngestMail, Ingested, Mark, Name, Refused, Rejected, Reply};
 use super::problem::Problem;
 use super::shards::Shards;
 use crate::config::limits::REJECTED_LINES_MAX;
@@ -77,11 +79,11 @@ impl Asked {
 fn read_mark(producer: &str, seq: &str) -> Result<Mark, Problem> {
     check_name(producer.as_bytes())
         .map_err(|error| Problem::malformed(format!("Trend-Producer: {error}")))?;
-    let seq = seq.parse::<u64>().ok().filter(|seq| *seq < u64::MAX).ok_or_else(|| {
-        Problem::malformed(format!("Trend-Seq: must be a whole number from 0, not {seq:?}"))
-    })?;
-    // Apart from the ids the server hands to binary producers.
-    Ok(Mark { producer: TenantId::of(&format!("http:{producer}")).0, seq })
+    let seq =
+        seq.parse::<u64>().ok().filter(|seq| (1..u64::MAX).contains(seq)).ok_or_else(|| {
+            Problem::malformed(format!("Trend-Seq: must be a whole number from 1, not {seq:?}"))
+        })?;
+    Ok(Mark { producer: TenantId::of(producer).0, seq })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
@@ -97,37 +99,39 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Pro
 }
 
 /// Sends the lines to their owners and says what became of them.
-pub(super) async fn deliver(lines: Lines, asked: Asked, shards: &Shards) -> Response {
+pub(super) async fn deliver(
+    lines: Lines,
+    asked: Asked,
+    grant: &Grant,
+    shards: &Shards,
+) -> Response {
+    let parts = split_by_owner(&lines, shards);
     let mut outcome = Outcome { rejections: lines.rejections, ..Outcome::default() };
-    let parts = split_by_owner(lines.groups, shards);
     match asked.ack {
         Ack::Received => {
-            for (shard, groups) in parts {
-                let size = Part::of(&groups);
+            for (shard, part) in parts {
+                let part_lines = part.lines.clone();
                 // Nobody waits: the shard's answer goes nowhere.
                 let (reply, _) = oneshot::channel();
-                let mail = DeskMail::Ingest(IngestMail { groups, mark: asked.mark, reply });
-                match shards.post(shard, mail) {
-                    Ok(()) => outcome.accepted += size.events(),
-                    Err(refused) => outcome.refuse(&size, refused),
+                match shards.post(shard, part.into_mail(asked.mark, grant.clone(), reply)) {
+                    Ok(()) => outcome.accepted += part_lines.len() as u64,
+                    Err(refused) => outcome.refuse(&part_lines, refused),
                 }
             }
         }
         Ack::Applied => {
-            let asked: Vec<_> = parts
-                .into_iter()
-                .map(|(shard, groups)| {
-                    let (size, shards) = (Part::of(&groups), shards.clone());
-                    let mark = asked.mark;
-                    let mail = move |reply| DeskMail::Ingest(IngestMail { groups, mark, reply });
-                    (size, tokio::spawn(async move { shards.ask(shard, mail).await }))
-                })
-                .collect();
-            for (size, answer) in asked {
+            let mut asks = Vec::with_capacity(parts.len());
+            for (shard, part) in parts {
+                let (part_lines, shards) = (part.lines.clone(), shards.clone());
+                let (mark, grant) = (asked.mark, grant.clone());
+                let mail = move |reply| part.into_mail(mark, grant, reply);
+                asks.push((part_lines, tokio::spawn(async move { shards.ask(shard, mail).await })));
+            }
+            for (part_lines, answer) in asks {
                 match answer.await {
                     Ok(Ok(Ok(ingested))) => outcome.add(ingested),
-                    Ok(Ok(Err(refused)) | Err(refused)) => outcome.refuse(&size, refused),
-                    Err(error) => outcome.refuse(&size, lost(&error)),
+                    Ok(Ok(Err(refused)) | Err(refused)) => outcome.refuse(&part_lines, refused),
+                    Err(error) => outcome.refuse(&part_lines, lost(&error)),
                 }
             }
         }
@@ -140,32 +144,73 @@ fn lost(error: &tokio::task::JoinError) -> Refused {
     Refused { code: Refusal::Overloaded, message, retry_after_ms: Some(RETRY_LOST_MS) }
 }
 
-/// Each owner's groups, by shard; owners without any are left out.
-fn split_by_owner(groups: Vec<TenantEvents>, shards: &Shards) -> Vec<(usize, Vec<TenantEvents>)> {
-    let mut parts: Vec<(usize, Vec<TenantEvents>)> =
-        (0..shards.count()).map(|shard| (shard, Vec::new())).collect();
-    for group in groups {
-        parts[shards.owner(group.tenant)].1.push(group);
+/// Each owner's part, by shard; owners without events are left out.
+fn split_by_owner(lines: &Lines, shards: &Shards) -> Vec<(usize, Part)> {
+    let base_ms = lines.events.iter().map(|event| event.ts_ms).max().unwrap_or(0);
+    let mut parts: Vec<(usize, Part)> =
+        (0..shards.count()).map(|shard| (shard, Part::new(base_ms))).collect();
+    for event in &lines.events {
+        parts[shards.owner(event.tenant)].1.push(event, &lines.names);
     }
-    parts.retain(|(_, groups)| !groups.is_empty());
+    parts.retain(|(_, part)| !part.records.is_empty());
     parts
 }
 
-/// The lines of one owner's part, kept so that a refusal can name each.
+/// The events of one request that one shard owns.
 struct Part {
+    base_ms: u64,
+    span: Span,
+    records: Vec<EventRecord>,
     lines: Vec<u32>,
+    names: Vec<Name>,
+    named: HashSet<(u8, u64)>,
 }
 
 impl Part {
-    fn of(groups: &[TenantEvents]) -> Self {
-        let mut lines: Vec<u32> =
-            groups.iter().flat_map(|group| group.events.iter().map(|event| event.line)).collect();
-        lines.sort_unstable();
-        Part { lines }
+    fn new(base_ms: u64) -> Self {
+        Part {
+            base_ms,
+            span: Span { min_ms: u64::MAX, max_ms: 0 },
+            records: Vec::new(),
+            lines: Vec::new(),
+            names: Vec::new(),
+            named: HashSet::new(),
+        }
     }
 
-    fn events(&self) -> u64 {
-        self.lines.len() as u64
+    fn push(&mut self, event: &LineEvent, names: &Names) {
+        let back_ms = i32::try_from(self.base_ms - event.ts_ms)
+            .expect("lines too far before the latest were rejected");
+        self.records.push(EventRecord::new(event.tenant, event.topic, event.weight, -back_ms));
+        self.lines.push(event.line);
+        self.span.min_ms = self.span.min_ms.min(event.ts_ms);
+        self.span.max_ms = self.span.max_ms.max(event.ts_ms);
+        for (kind, id, name) in [
+            (NameKind::Tenant, event.tenant.0, &names.tenants[&event.tenant]),
+            (NameKind::Topic, event.topic.0, &names.topics[&event.topic]),
+        ] {
+            if self.named.insert((kind as u8, id)) {
+                self.names.push(Name { kind, id, name: name.clone() });
+            }
+        }
+    }
+
+    fn into_mail(
+        self,
+        mark: Option<Mark>,
+        grant: Grant,
+        reply: Reply<Result<Ingested, Refused>>,
+    ) -> DeskMail {
+        DeskMail::Ingest(IngestMail {
+            base_ms: self.base_ms,
+            span: self.span,
+            records: self.records,
+            lines: self.lines,
+            names: self.names,
+            mark,
+            grant,
+            reply,
+        })
     }
 }
 
@@ -173,6 +218,8 @@ impl Part {
 struct Outcome {
     accepted: u64,
     duplicates: u64,
+    late: u64,
+    dropped: u64,
     rejections: Rejections,
     refused: Option<Refused>,
 }
@@ -181,13 +228,15 @@ impl Outcome {
     fn add(&mut self, ingested: Ingested) {
         self.accepted += u64::from(ingested.accepted);
         self.duplicates += u64::from(ingested.duplicates);
+        self.late += u64::from(ingested.late);
+        self.dropped += u64::from(ingested.dropped);
         for rejected in ingested.rejected {
             self.rejections.push(rejected);
         }
     }
 
-    fn refuse(&mut self, part: &Part, refused: Refused) {
-        for &line in &part.lines {
+    fn refuse(&mut self, lines: &[u32], refused: Refused) {
+        for &line in lines {
             let (code, message) = (refused.code, refused.message.clone());
             self.rejections.push(Rejected { line, code, message });
         }
@@ -195,7 +244,7 @@ impl Outcome {
     }
 
     fn into_response(mut self, ack: Ack) -> Response {
-        let taken = self.accepted + self.duplicates;
+        let taken = self.accepted + self.duplicates + self.late + self.dropped;
         if let Some(refused) = self.refused.filter(|_| taken == 0) {
             return Problem::from(refused).into_response();
         }
@@ -209,6 +258,8 @@ impl Outcome {
         let mut body = json!({
             "accepted": self.accepted,
             "duplicates": self.duplicates,
+            "late": self.late,
+            "dropped": self.dropped,
             "rejected": rejected,
             "rejected_count": self.rejections.count,
         });

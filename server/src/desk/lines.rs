@@ -13,15 +13,15 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::Hash;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trendsrv_proto::limits::{FUTURE_MS_MAX, TIME_MS_MAX, WEIGHT_MAX};
-use trendsrv_proto::{NameError, Refusal, TenantId, check_name};
+use trendsrv_proto::{Clock, NameError, Refusal, TenantId, TopicId, check_name};
 
-use super::mail::{NamedEvent, Rejected, TenantEvents};
-use crate::config::Clock;
-use crate::config::limits::REJECTED_LINES_MAX;
+use super::mail::Rejected;
+use crate::config::limits::{HTTP_LINES_MAX, REJECTED_LINES_MAX};
 
 /// What a body is read against.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +37,42 @@ pub struct Rules<'a> {
 /// A body, read.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The good events, grouped by tenant in order of first appearance.
-    pub groups: Vec<TenantEvents>,
-    /// Number of good events.
-    pub events: u32,
+    /// The good events, in the order of their lines.
+    pub events: Vec<LineEvent>,
+    /// The names of the ids in `events`.
+    pub names: Names,
     /// The bad lines.
     pub rejections: Rejections,
 }
+
+/// One good line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LineEvent {
+    /// The line, from 1.
+    pub line: u32,
+    /// XXH3-64 of the tenant's name.
+    pub tenant: TenantId,
+    /// XXH3-64 of the topic's name.
+    pub topic: TopicId,
+    /// 1 to 1,000,000,000.
+    pub weight: u32,
+    /// Event time.
+    pub ts_ms: u64,
+}
+
+/// The names of a body, by id.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Names of tenants.
+    pub tenants: HashMap<TenantId, Box<str>>,
+    /// Names of topics.
+    pub topics: HashMap<TopicId, Box<str>>,
+}
+
+/// The body has more lines than one request may.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a body may have at most {HTTP_LINES_MAX} lines; split it")]
+pub struct TooManyLines;
 
 /// Rejected lines: all counted, the first so many described.
 #[derive(Debug, Default)]
@@ -66,49 +95,101 @@ impl Rejections {
 
 impl Lines {
     /// Reads a body.
-    #[must_use]
-    pub fn read(body: &[u8], rules: &Rules<'_>) -> Self {
+    ///
+    /// # Errors
+    /// It has more than `http_lines_max` lines.
+    pub fn read(body: &[u8], rules: &Rules<'_>) -> Result<Self, TooManyLines> {
+        // The text behind the last line feed is a line, if there is any.
+        let ends = body.iter().filter(|byte| **byte == b'\n').count();
+        if ends + usize::from(!body.ends_with(b"\n")) > HTTP_LINES_MAX {
+            return Err(TooManyLines);
+        }
         let mut lines = Lines::default();
-        let mut by_tenant = HashMap::new();
         for (line, text) in (1_u32..).zip(body.split(|byte| *byte == b'\n')) {
             if text.trim_ascii().is_empty() {
                 continue;
             }
-            let added = read_line(line, text, rules)
-                .and_then(|(tenant, event)| lines.add(&mut by_tenant, tenant, event));
-            if let Err(fault) = added {
+            if let Err(fault) = lines.read_line(line, text, rules) {
                 lines.rejections.push(Rejected { line, code: fault.code, message: fault.message });
             }
         }
-        lines
+        lines.reject_far_apart();
+        Ok(lines)
     }
 
-    fn add(
-        &mut self,
-        by_tenant: &mut HashMap<TenantId, usize>,
-        name: Cow<'_, str>,
-        event: NamedEvent,
-    ) -> Result<(), Fault> {
-        let tenant = TenantId::of(&name);
-        match by_tenant.entry(tenant) {
-            Entry::Occupied(at) => {
-                let group = &mut self.groups[*at.get()];
-                if *group.name != *name {
-                    return Err(Fault {
-                        code: Refusal::IdCollision,
-                        message: format!("tenants {name:?} and {:?} share one id", group.name),
-                    });
-                }
-                group.events.push(event);
+    fn read_line(&mut self, line: u32, text: &[u8], rules: &Rules<'_>) -> Result<(), Fault> {
+        let fields: Line<'_> = serde_json::from_slice(text).map_err(|error| json_fault(&error))?;
+        if fields.text.is_some() {
+            return Err(Fault {
+                code: Refusal::Unsupported,
+                message: "text events need tenant programs, which this version does not have; \
+                          send a topic"
+                    .into(),
+            });
+        }
+        let tenant = match (rules.tenant, fields.tenant) {
+            (Some(name), None) => Cow::Borrowed(name),
+            (None, Some(name)) => Cow::Owned(name),
+            (Some(_), Some(_)) => {
+                return Err(Fault::malformed(
+                    "tenant: the path names the tenant; use POST /v1/events",
+                ));
             }
-            Entry::Vacant(at) => {
-                at.insert(self.groups.len());
-                let name = name.into_owned().into_boxed_str();
-                self.groups.push(TenantEvents { tenant, name, events: vec![event] });
+            (None, None) => return Err(Fault::malformed("tenant is missing")),
+        };
+        let topic = fields.topic.ok_or_else(|| Fault::malformed("topic is missing"))?;
+        for (what, name) in [("tenant", &*tenant), ("topic", &*topic)] {
+            if let Err(error) = check_name(name.as_bytes()) {
+                let (code, message) = name_fault(what, error);
+                return Err(Fault { code, message });
             }
         }
-        self.events += 1;
+        let weight = fields.weight.map_or(Ok(1), read_weight)?;
+        let ts_ms = fields.ts.map_or(Ok(rules.now_ms), |ts| read_ts(ts, rules))?;
+        let (tenant_id, topic_id) = (TenantId::of(&tenant), TopicId::of(&topic));
+        remember(&mut self.names.tenants, tenant_id, &tenant)?;
+        remember(&mut self.names.topics, topic_id, &topic)?;
+        self.events.push(LineEvent { line, tenant: tenant_id, topic: topic_id, weight, ts_ms });
         Ok(())
+    }
+
+    /// Records carry their time as a 32-bit offset from the latest: earlier ones must come alone.
+    fn reject_far_apart(&mut self) {
+        let latest_ms = self.events.iter().map(|event| event.ts_ms).max().unwrap_or(0);
+        let rejections = &mut self.rejections;
+        self.events.retain(|event| {
+            let near = latest_ms - event.ts_ms <= APART_MS_MAX;
+            if !near {
+                rejections.push(Rejected {
+                    line: event.line,
+                    code: Refusal::Malformed,
+                    message: format!(
+                        "ts: {} lies more than 24 days before the latest of this request; \
+                         send it in another request",
+                        event.ts_ms
+                    ),
+                });
+            }
+            near
+        });
+    }
+}
+
+fn remember<I: Copy + Eq + Hash>(
+    names: &mut HashMap<I, Box<str>>,
+    id: I,
+    name: &str,
+) -> Result<(), Fault> {
+    match names.entry(id) {
+        Entry::Occupied(known) if **known.get() != *name => Err(Fault {
+            code: Refusal::IdCollision,
+            message: format!("{name:?} and {:?} share one id", known.get()),
+        }),
+        Entry::Occupied(_) => Ok(()),
+        Entry::Vacant(free) => {
+            free.insert(name.into());
+            Ok(())
+        }
     }
 }
 
@@ -144,40 +225,6 @@ struct Line<'a> {
     weight: Option<&'a RawValue>,
     #[serde(borrow, default)]
     ts: Option<&'a RawValue>,
-}
-
-fn read_line<'a>(
-    line: u32,
-    text: &'a [u8],
-    rules: &Rules<'a>,
-) -> Result<(Cow<'a, str>, NamedEvent), Fault> {
-    let fields: Line<'a> = serde_json::from_slice(text).map_err(|error| json_fault(&error))?;
-    if fields.text.is_some() {
-        return Err(Fault {
-            code: Refusal::Unsupported,
-            message: "text events need tenant programs, which this version does not have; \
-                      send a topic"
-                .into(),
-        });
-    }
-    let tenant = match (rules.tenant, fields.tenant) {
-        (Some(name), None) => Cow::Borrowed(name),
-        (None, Some(name)) => Cow::Owned(name),
-        (Some(_), Some(_)) => {
-            return Err(Fault::malformed("tenant: the path names the tenant; use POST /v1/events"));
-        }
-        (None, None) => return Err(Fault::malformed("tenant is missing")),
-    };
-    let topic = fields.topic.ok_or_else(|| Fault::malformed("topic is missing"))?;
-    for (what, name) in [("tenant", &*tenant), ("topic", &*topic)] {
-        if let Err(error) = check_name(name.as_bytes()) {
-            let (code, message) = name_fault(what, error);
-            return Err(Fault { code, message });
-        }
-    }
-    let weight = fields.weight.map_or(Ok(1), read_weight)?;
-    let ts_ms = fields.ts.map_or(Ok(rules.now_ms), |ts| read_ts(ts, rules))?;
-    Ok((tenant, NamedEvent { line, topic: topic.into_boxed_str(), weight, ts_ms }))
 }
 
 fn read_weight(raw: &RawValue) -> Result<u32, Fault> {
@@ -227,6 +274,7 @@ fn json_fault(error: &serde_json::Error) -> Fault {
     Fault::malformed(format!("not an event: {what} (column {})", error.column()))
 }
 
+const APART_MS_MAX: u64 = i32::MAX as u64;
 const SHOWN_CHARS_MAX: usize = 40;
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -238,14 +286,14 @@ mod tests {
 
     fn read(body: &str) -> Lines {
         let rules = Rules { tenant: Some("acme"), now_ms: NOW_MS, clock: Clock::Wall };
-        Lines::read(body.as_bytes(), &rules)
+        Lines::read(body.as_bytes(), &rules).unwrap()
     }
 
     /// Checks that one line is rejected, with this code and these words.
     #[track_caller]
     fn check(line: &str, code: Refusal, words: &str) {
         let lines = read(line);
-        assert_eq!((lines.events, lines.rejections.count), (0, 1), "{line}");
+        assert_eq!((lines.events.len(), lines.rejections.count), (0, 1), "{line}");
         let rejected = &lines.rejections.described[0];
         assert_eq!((rejected.line, rejected.code), (1, code), "{line}: {}", rejected.message);
         assert!(rejected.message.contains(words), "{line}: {}", rejected.message);
@@ -254,25 +302,31 @@ mod tests {
     #[test]
     fn reads_good_lines_and_their_defaults() {
         let lines = read(
-            "{\"topic\":\"a\"}\n\n{\"topic\":\"b\\u00e9\",\"weight\":1000000000,\"ts\":5}\r\n",
+            "{\"topic\":\"a\"}\n\n{\"topic\":\"b\\u00e9\",\"weight\":1000000000,\"ts\":1442015999999}\r\n",
         );
         assert_eq!(lines.rejections.count, 0);
-        assert_eq!(lines.groups.len(), 1);
-        assert_eq!(lines.groups[0].tenant, TenantId::of("acme"));
+        let acme = TenantId::of("acme");
+        let event = |line, topic, weight, ts_ms| LineEvent {
+            line,
+            tenant: acme,
+            topic: TopicId::of(topic),
+            weight,
+            ts_ms,
+        };
+        let earlier = NOW_MS - 1;
         assert_eq!(
-            lines.groups[0].events,
-            vec![
-                NamedEvent { line: 1, topic: "a".into(), weight: 1, ts_ms: NOW_MS },
-                NamedEvent { line: 3, topic: "bé".into(), weight: 1_000_000_000, ts_ms: 5 },
-            ]
+            lines.events,
+            vec![event(1, "a", 1, NOW_MS), event(3, "bé", 1_000_000_000, earlier)]
         );
+        assert_eq!(&*lines.names.tenants[&acme], "acme");
+        assert_eq!(&*lines.names.topics[&TopicId::of("bé")], "bé");
     }
 
     #[test]
     fn good_lines_pass_between_bad_ones() {
         let lines = read("{\"topic\":\"a\"}\nnonsense\n{\"topic\":\"b\"}\n{\"topic\":\"\"}");
         let bad: Vec<u32> = lines.rejections.described.iter().map(|r| r.line).collect();
-        assert_eq!((lines.events, bad), (2, vec![2, 4]));
+        assert_eq!((lines.events.len(), bad), (2, vec![2, 4]));
     }
 
     #[test]
@@ -307,37 +361,55 @@ mod tests {
         let ahead = format!("{{\"topic\":\"a\",\"ts\":{}}}", NOW_MS + 5_001);
         check(&ahead, Refusal::Future, "5001 ms ahead");
         let allowed = format!("{{\"topic\":\"a\",\"ts\":{}}}", NOW_MS + 5_000);
-        assert_eq!(read(&allowed).events, 1);
+        assert_eq!(read(&allowed).events.len(), 1);
     }
 
     #[test]
     fn the_event_clock_has_no_future() {
         let rules = Rules { tenant: Some("acme"), now_ms: 0, clock: Clock::Event };
         let lines = Lines::read(b"{\"topic\":\"a\",\"ts\":253402300799999}", &rules);
-        assert_eq!(lines.events, 1);
+        assert_eq!(lines.unwrap().events.len(), 1);
     }
 
     #[test]
     fn refuses_bytes_that_are_not_utf8() {
         let rules = Rules { tenant: Some("acme"), now_ms: 0, clock: Clock::Wall };
-        let lines = Lines::read(b"{\"topic\":\"a\xff\"}\n{\"topic\":\"b\"}", &rules);
-        assert_eq!((lines.events, lines.rejections.count), (1, 1));
+        let lines = Lines::read(b"{\"topic\":\"a\xff\"}\n{\"topic\":\"b\"}", &rules).unwrap();
+        assert_eq!((lines.events.len(), lines.rejections.count), (1, 1));
     }
 
     #[test]
-    fn mixed_lines_are_grouped_by_tenant() {
+    fn mixed_lines_name_their_tenants() {
         let rules = Rules { tenant: None, now_ms: NOW_MS, clock: Clock::Wall };
         let body = "{\"tenant\":\"a\",\"topic\":\"x\"}\n{\"tenant\":\"b\",\"topic\":\"x\"}\n\
                     {\"tenant\":\"a\",\"topic\":\"y\"}\n{\"topic\":\"x\"}\n\
                     {\"tenant\":\"\",\"topic\":\"x\"}";
-        let lines = Lines::read(body.as_bytes(), &rules);
-        let sizes: Vec<(&str, usize)> =
-            lines.groups.iter().map(|g| (&*g.name, g.events.len())).collect();
-        assert_eq!(sizes, vec![("a", 2), ("b", 1)]);
+        let lines = Lines::read(body.as_bytes(), &rules).unwrap();
+        let tenants: Vec<TenantId> = lines.events.iter().map(|event| event.tenant).collect();
+        assert_eq!(tenants, ["a", "b", "a"].map(TenantId::of));
         let why: Vec<&str> =
             lines.rejections.described.iter().map(|r| r.message.as_str()).collect();
         assert!(why[0].contains("tenant is missing"), "{why:?}");
         assert!(why[1].contains("tenant: name is empty"), "{why:?}");
+    }
+
+    #[test]
+    fn a_time_far_before_the_others_comes_alone() {
+        let rules = Rules { tenant: Some("acme"), now_ms: NOW_MS, clock: Clock::Event };
+        let line = |ts: u64| format!("{{\"topic\":\"a\",\"ts\":{ts}}}\n");
+        let body = line(NOW_MS - APART_MS_MAX - 1) + &line(NOW_MS - APART_MS_MAX) + &line(NOW_MS);
+        let lines = Lines::read(body.as_bytes(), &rules).unwrap();
+        assert_eq!((lines.events.len(), lines.rejections.count), (2, 1));
+        assert!(lines.rejections.described[0].message.contains("24 days"));
+    }
+
+    #[test]
+    fn a_body_of_too_many_lines_is_refused() {
+        let rules = Rules { tenant: Some("acme"), now_ms: NOW_MS, clock: Clock::Wall };
+        let mut body = "\n".repeat(HTTP_LINES_MAX);
+        assert!(Lines::read(body.as_bytes(), &rules).is_ok());
+        body.push('x');
+        assert_eq!(Lines::read(body.as_bytes(), &rules).unwrap_err(), TooManyLines);
     }
 
     #[test]

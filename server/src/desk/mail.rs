@@ -15,8 +15,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::oneshot;
-use trendsrv_proto::{Rank, Refusal, TenantId};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use trendsrv_proto::{EventRecord, NameKind, Rank, Refusal, Span, TenantId};
 
 use super::answer::{Answer, ShardStats, TenantLine};
 use crate::config::limits::DESK_MAIL_MAX;
@@ -54,57 +54,70 @@ pub struct QueryMail {
     pub reply: Reply<Result<Answer, Refused>>,
 }
 
-/// Hands events over.
+/// Hands events over, ready to be counted: the desk has hashed the names and checked every line.
 #[derive(Debug)]
 pub struct IngestMail {
-    /// The events, grouped by tenant.
-    pub groups: Vec<TenantEvents>,
+    /// What the records' offsets count from: the latest event of the request.
+    pub base_ms: u64,
+    /// The times of the whole part.
+    pub span: Span,
+    /// The events this shard owns.
+    pub records: Vec<EventRecord>,
+    /// The line of the request body each record came from, from 1.
+    pub lines: Vec<u32>,
+    /// The names of the ids in `records`, each once.
+    pub names: Vec<Name>,
     /// Which request of which producer this is; the same mark again must count once.
     pub mark: Option<Mark>,
+    /// Memory the request holds, given back when the mail is dropped.
+    pub grant: Grant,
     /// Gets the outcome once windows and marks have changed. Nobody listens for `received`.
     pub reply: Reply<Result<Ingested, Refused>>,
 }
 
-/// The events of one tenant within one request, in the order of their lines.
-#[derive(Debug, Eq, PartialEq)]
-pub struct TenantEvents {
+/// A name and the id that is its hash.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Name {
+    /// What it names.
+    pub kind: NameKind,
     /// XXH3-64 of `name`.
-    pub tenant: TenantId,
-    /// The tenant's name.
+    pub id: u64,
+    /// The name, checked.
     pub name: Box<str>,
-    /// The events.
-    pub events: Vec<NamedEvent>,
 }
 
-/// One event with its topic's name. Weight and name are checked; time against the clock is too.
-#[derive(Debug, Eq, PartialEq)]
-pub struct NamedEvent {
-    /// The line of the request body it came from, from 1.
-    pub line: u32,
-    /// The topic's name.
-    pub topic: Box<str>,
-    /// 1 to 1,000,000,000.
-    pub weight: u32,
-    /// Event time.
-    pub ts_ms: u64,
+/// A share of the desk's memory for requests; the last clone gives it back.
+#[derive(Clone, Debug, Default)]
+pub struct Grant(pub(super) Option<Arc<OwnedSemaphorePermit>>);
+
+impl Grant {
+    /// Bytes granted.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |permit| permit.num_permits())
+    }
 }
 
 /// A producer's request number. Numbers of one producer rise from request to request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mark {
-    /// XXH3-64 of `http:` and the `Trend-Producer` header.
+    /// XXH3-64 of the `Trend-Producer` header.
     pub producer: u64,
-    /// The `Trend-Seq` header.
+    /// The `Trend-Seq` header, from 1.
     pub seq: u64,
 }
 
-/// What became of an [`IngestMail`]. Every event is in exactly one of the three.
+/// What became of an [`IngestMail`]. Every event is in exactly one of the five.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Ingested {
     /// Events counted now.
     pub accepted: u32,
     /// Events the mark shows to be counted already.
     pub duplicates: u32,
+    /// Events older than their tenant's window.
+    pub late: u32,
+    /// Events no memory was left to count.
+    pub dropped: u32,
     /// Events refused one by one.
     pub rejected: Vec<Rejected>,
 }

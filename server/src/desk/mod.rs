@@ -15,6 +15,7 @@
 //! - a slow, silent or vanished client costs its own connection and nothing else.
 
 pub mod answer;
+pub mod clerk;
 pub mod lines;
 pub mod listener;
 pub mod mail;
@@ -37,8 +38,9 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
+use trendsrv_proto::Clock;
 
-use crate::config::{Clock, Config, MemoryPlan};
+use crate::config::{Config, MemoryPlan};
 use body::BodyBudget;
 use listener::{ConnectionLevel, HttpLimits};
 use metrics::RequestCounts;

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use trendsrv_proto::limits::TIME_MS_MAX;
+use trendsrv_proto::limits::{TIME_MS_MAX, TOP_K_MAX};
 use trendsrv_proto::{Rank, Refusal, TenantId, check_name};
 
 use super::answer::TenantLine;
@@ -21,7 +21,7 @@ use super::lines::{Lines, Rules, name_fault};
 use super::mail::{DeskMail, QueryMail, TenantsMail};
 use super::problem::Problem;
 use super::{DeskState, Phase, metrics, openapi};
-use crate::config::limits::{ANSWER_TOPICS_MAX, TENANT_PAGE_MAX};
+use crate::config::limits::TENANT_PAGE_MAX;
 
 type Desk = State<Arc<DeskState>>;
 type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -111,6 +111,8 @@ async fn shards(State(state): Desk) -> Json<serde_json::Value> {
         })
         .collect();
     Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "shards": shards,
         "memory_plan": state.plan,
         "memory_planned_bytes": state.plan.planned_bytes(),
@@ -148,11 +150,12 @@ async fn ingest(
     let asked = Asked::from_headers(headers)?;
     let body = state.bodies.read(headers, body).await?;
     let rules = Rules { tenant, now_ms: (state.now_ms)(), clock: state.clock };
-    let lines = Lines::read(&body.bytes, &rules);
-    let response = deliver(lines, asked, &state.shards).await;
-    // The grant covers the events too, which live until their shard has answered.
-    drop(body);
-    Ok(response)
+    // The grant travels with the mail: a body's memory is free when its shard is done with it.
+    let (text, grant) = body.into_parts();
+    let lines = Lines::read(&text, &rules)
+        .map_err(|error| Problem::new(Refusal::TooLarge, error.to_string()))?;
+    drop(text);
+    Ok(deliver(lines, asked, &grant, &state.shards).await)
 }
 
 async fn trending(
@@ -162,8 +165,8 @@ async fn trending(
 ) -> Result<Response, Problem> {
     let name = tenant_name(path)?;
     let parameters = Parameters::read(pairs, &["k", "rank", "at"])?;
-    let k = parameters.number("k", 1, ANSWER_TOPICS_MAX as u64)?.unwrap_or(10);
-    let k = u16::try_from(k).expect("checked: at most answer_topics_max");
+    let k = parameters.number("k", 1, TOP_K_MAX as u64)?.unwrap_or(10);
+    let k = u16::try_from(k).expect("checked: at most top_k_max");
     let rank = match parameters.text("rank") {
         None | Some("score") => Rank::Score,
         Some("count") => Rank::Count,

@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trendsrv_proto::{Refusal, Trend};
+use trendsrv_proto::{NameKind, Refusal, Trend};
 
 use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
 use super::listener::HttpLimits;
 use super::mail::{DeskMail, IngestMail, Ingested, QueryMail, Refused, Rejected, mailbox};
 use super::shards::Shards;
 use super::{DeskHandle, FrontDesk, Phase, PhaseCell, openapi};
-use crate::config::limits::{DESK_MAIL_MAX, HTTP_BODY_BYTES_MAX};
-use crate::config::{Config, Machine, MemoryPlan, Sizes};
+use crate::config::limits::{DESK_MAIL_MAX, HTTP_BODY_BYTES_MAX, HTTP_LINES_MAX};
+use crate::config::{Config, Machine, MemoryPlan};
 
 const SHARDS: usize = 2;
 
@@ -64,9 +64,12 @@ impl Fake {
     }
 
     fn ingest(&mut self, ingest: IngestMail) {
-        let events: usize = ingest.groups.iter().map(|group| group.events.len()).sum();
-        let events = u32::try_from(events).unwrap();
-        if ingest.groups.iter().any(|group| &*group.name == "full") {
+        let events = u32::try_from(ingest.records.len()).unwrap();
+        let name = |kind: NameKind, id: u64| {
+            let mut names = ingest.names.iter();
+            names.find(|n| (n.kind, n.id) == (kind, id)).unwrap().name.clone()
+        };
+        if ingest.names.iter().any(|n| n.kind == NameKind::Tenant && &*n.name == "full") {
             let _ = ingest.reply.send(Err(Refused {
                 code: Refusal::TenantsFull,
                 message: "no room".into(),
@@ -84,17 +87,16 @@ impl Fake {
             }
             *next = mark.seq + 1;
         }
-        for group in ingest.groups {
-            let topics = self.tenants.entry(group.name).or_default();
-            for event in group.events {
-                if &*event.topic == "collide" {
-                    let (line, code) = (event.line, Refusal::IdCollision);
-                    done.rejected.push(Rejected { line, code, message: "taken".into() });
-                    continue;
-                }
-                *topics.entry(event.topic).or_default() += u64::from(event.weight);
-                done.accepted += 1;
+        for (record, &line) in ingest.records.iter().zip(&ingest.lines) {
+            let topic = name(NameKind::Topic, record.topic().0);
+            if &*topic == "collide" {
+                let code = Refusal::IdCollision;
+                done.rejected.push(Rejected { line, code, message: "taken".into() });
+                continue;
             }
+            let topics = self.tenants.entry(name(NameKind::Tenant, record.tenant().0)).or_default();
+            *topics.entry(topic).or_default() += u64::from(record.weight());
+            done.accepted += 1;
         }
         let _ = ingest.reply.send(Ok(done));
     }
@@ -199,7 +201,7 @@ impl Server {
         let address = desk.address().unwrap();
         let phase = PhaseCell::default();
         phase.set(Phase::Ready);
-        let plan = MemoryPlan::new(&config, &Sizes::default());
+        let plan = MemoryPlan::new(&config);
         let desk = desk.start(&config, plan, shards, phase.clone()).unwrap();
         Server { address, phase, rings, desk: Some(desk) }
     }
@@ -286,7 +288,14 @@ fn events_sent_are_trending() {
     assert_eq!(sent.status, 200, "{sent:?}");
     assert_eq!(
         sent.json(),
-        json!({ "accepted": 2, "duplicates": 0, "rejected": [], "rejected_count": 0 })
+        json!({
+            "accepted": 2,
+            "duplicates": 0,
+            "late": 0,
+            "dropped": 0,
+            "rejected": [],
+            "rejected_count": 0,
+        })
     );
     let answer = server.get("/v1/tenants/acme/trending?k=1&rank=count&at=99");
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -328,7 +337,7 @@ fn bad_parameters_are_named() {
     bad("at=99999999999999999999", "at: ");
     bad("top=3", "top: no such parameter");
     bad("k=1&k=2", "k: given twice");
-    server.get("/v1/tenants?limit=1001").is(400, "MALFORMED", "limit: ");
+    server.get("/v1/tenants?limit=251").is(400, "MALFORMED", "limit: ");
     server.get("/v1/tenants?prefix=%0A").is(400, "MALFORMED", "prefix: ");
 }
 
@@ -428,6 +437,7 @@ fn bad_headers_are_named() {
     bad(&[("Trend-Producer", "p")], "MALFORMED", "needs Trend-Seq");
     bad(&[("Trend-Seq", "1")], "MALFORMED", "needs Trend-Producer");
     bad(&[("Trend-Producer", "p"), ("Trend-Seq", "x")], "MALFORMED", "Trend-Seq");
+    bad(&[("Trend-Producer", "p"), ("Trend-Seq", "0")], "MALFORMED", "from 1");
     bad(&[("Trend-Producer", ""), ("Trend-Seq", "1")], "MALFORMED", "Trend-Producer");
     bad(&[("Trend-Ack", "applied"), ("Trend-Ack", "applied")], "MALFORMED", "given twice");
     let packed = server.post("/v1/events", &[("Content-Encoding", "gzip")], "x");
@@ -448,10 +458,12 @@ fn received_is_answered_from_the_queue() {
 #[test]
 fn a_large_body_is_refused_by_name_of_the_limit() {
     let server = Server::start();
-    let line = "{\"topic\":\"a\"}\n";
+    let line = format!("{{\"topic\":\"{}\"}}\n", "a".repeat(200));
     let fits = line.repeat(HTTP_BODY_BYTES_MAX / line.len());
     let reply = server.post("/v1/tenants/t/events", &[], &fits);
     assert_eq!(reply.status, 200, "{reply:?}");
+    let lines = server.post("/v1/events", &[], &"\n".repeat(HTTP_LINES_MAX + 1));
+    lines.is(413, "TOO_LARGE", &HTTP_LINES_MAX.to_string());
     let over = vec![b' '; HTTP_BODY_BYTES_MAX + 1];
     let reply = server.send("POST", "/v1/tenants/t/events", &[], &over);
     reply.is(413, "TOO_LARGE", &HTTP_BODY_BYTES_MAX.to_string());
@@ -556,6 +568,7 @@ fn metrics_and_shards_show_every_number() {
         assert!(metrics.body.lines().any(|l| l.starts_with(name)), "{name} is missing");
     }
     let shards = server.get("/v1/shards").json();
+    assert_eq!(shards["pid"], std::process::id());
     assert_eq!(shards["shards"][1]["shard"], 1);
     assert_eq!(shards["shards"][0]["counters"]["events_applied"], 41);
     let level = json!({ "now": 0, "max": 50, "high_water": 9 });

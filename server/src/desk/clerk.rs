@@ -1,0 +1,474 @@
+//! The shard's side of the desk: answers one mail from the shard's state.
+//!
+//! Owns the translation between mail and [`Shard`]. Never waits, never touches a socket or a clock;
+//! the work of one mail is bounded by its limits (lines, topics, page).
+//!
+//! ```text
+//! Query   -> Shard::ask                              -> Answer, owned
+//! Ingest  -> names that collide leave with their     -> Ingested
+//!            lines -> Shard::on_events -> define
+//! Tenants -> Shard::list                             -> lines
+//! Stats   -> Shard::stats + what the server counts   -> ShardStats
+//! ```
+
+use std::net::SocketAddr;
+
+use trendsrv_proto::{EventRecord, NameKind, Refusal, SummaryHead, TopicRow};
+use trendsrv_shard::{
+    Ask, Effect, Effects, Lane, Memory, Origin, Part, Programs, ReplyTo, Sequence, Shard, Stats,
+};
+
+use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
+use super::mail::{DeskMail, IngestMail, Ingested, Mark, QueryMail, Refused, Rejected};
+
+/// What the server knows of a shard beside its state.
+#[derive(Clone, Debug, Default)]
+pub struct ShardFacts {
+    /// Index of the shard.
+    pub shard: usize,
+    /// Its direct listener.
+    pub address: Option<SocketAddr>,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// Vnodes it owns.
+    pub vnodes: usize,
+    /// What the server counts: turns, connections, bytes.
+    pub counters: Vec<Counter>,
+    /// How full the server's own tables are.
+    pub levels: Vec<Level>,
+}
+
+/// Answers one mail. A caller that has gone away gets nothing, and nothing is undone.
+pub fn answer_mail<P: Programs, M: Memory>(
+    shard: &mut Shard<P, M>,
+    now_ms: u64,
+    mail: DeskMail,
+    facts: impl FnOnce() -> ShardFacts,
+) {
+    match mail {
+        DeskMail::Query(query) => {
+            let answer = answer(shard, now_ms, &query);
+            let _ = query.reply.send(answer);
+        }
+        DeskMail::Ingest(ingest) => {
+            let (ingest, reply) = Work::new(ingest);
+            let outcome = ingest.apply(shard, now_ms);
+            let _ = reply.send(outcome);
+        }
+        DeskMail::Tenants(ask) => {
+            let after = Some(&*ask.after).filter(|after| !after.is_empty());
+            let index = facts().shard;
+            let lines = shard.list(now_ms, &ask.prefix, after, ask.limit.into());
+            let lines = lines.into_iter().map(|line| TenantLine {
+                tenant: line.name.into(),
+                total: line.total,
+                events: line.events,
+                topics: line.topics,
+                shard: index,
+                program: None,
+            });
+            let _ = ask.reply.send(lines.collect());
+        }
+        DeskMail::Stats(reply) => {
+            let _ = reply.send(stats(shard.stats(), facts()));
+        }
+    }
+}
+
+fn answer<P: Programs, M: Memory>(
+    shard: &mut Shard<P, M>,
+    now_ms: u64,
+    query: &QueryMail,
+) -> Result<Answer, Refused> {
+    let (tenant, at_ms, k, rank) = (query.tenant, query.at_ms, query.k, query.rank);
+    let ask = Ask { tenant, name: Some(&query.name), at_ms, k, rank };
+    let answer = shard.ask(now_ms, &ask)?;
+    let SummaryHead { flags, .. } = answer.head;
+    let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
+    Ok(Answer {
+        tenant: query.name.clone(),
+        as_of_ms: answer.head.as_of_ms,
+        window_ms: answer.head.window_ms.into(),
+        slide_ms: answer.head.slide_ms.into(),
+        version: answer.head.version,
+        total: answer.head.total,
+        events: answer.head.events,
+        distinct: answer.head.distinct,
+        distinct_exact: flags.distinct_exact,
+        exact: flags.exact,
+        certified: flags.certified,
+        error_bound: answer.head.error_bound,
+        late: answer.head.late,
+        dropped: answer.head.dropped,
+        shed: answer.head.shed,
+        topics: answer.topics().map(|row| topic(&row)).collect(),
+        tldr: text(answer.tldr),
+        program: text(answer.program),
+    })
+}
+
+fn topic(row: &TopicRow<'_>) -> TopicLine {
+    let name = match row.name {
+        "" => format!("id:{:016x}", row.topic.0).into(),
+        name => name.into(),
+    };
+    TopicLine {
+        topic: name,
+        count: row.count,
+        low: row.low,
+        high: row.high,
+        velocity: Milli(row.velocity_milli),
+        score: Milli(row.score_milli),
+        trend: row.trend,
+        sample: Some(row.sample).filter(|sample| !sample.is_empty()).map(Box::from),
+    }
+}
+
+/// An ingest mail on its way through the shard; holds the mail's grant until it is done.
+struct Work {
+    mail: IngestMail,
+    rejected: Vec<Rejected>,
+}
+
+impl Work {
+    fn new(mut mail: IngestMail) -> (Self, super::mail::Reply<Result<Ingested, Refused>>) {
+        let (unused, _) = tokio::sync::oneshot::channel();
+        let reply = std::mem::replace(&mut mail.reply, unused);
+        (Work { mail, rejected: Vec::new() }, reply)
+    }
+
+    fn apply<P: Programs, M: Memory>(
+        mut self,
+        shard: &mut Shard<P, M>,
+        now_ms: u64,
+    ) -> Result<Ingested, Refused> {
+        self.reject_collisions(shard);
+        if self.mail.records.is_empty() {
+            return Ok(Ingested { rejected: self.rejected, ..Ingested::default() });
+        }
+        let sequence = self.mail.mark.map(|Mark { producer, seq }| Sequence {
+            lane: Lane { producer, lane: HTTP_LANE, anonymous: false },
+            epoch: 0,
+            seq,
+        });
+        let seq = sequence.map_or(0, |at| at.seq);
+        let from = Origin { to: DESK, seq, sequence, ask_names: false };
+        let (base_ms, span, records) = (self.mail.base_ms, self.mail.span, &*self.mail.records);
+        let part = Part { base_ms, span, records };
+        let before = Losses::of(shard.stats());
+        let mut effects = Effects::default();
+        shard.on_events(now_ms, &from, &part, &mut effects);
+        let (applied, duplicate) = outcome(effects)?;
+        let lost = Losses::of(shard.stats());
+        // Tenants take their names only once they are there.
+        let names = self.mail.names.iter();
+        shard.define(names.map(|name| (name.kind, name.id, &*name.name)));
+        let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        Ok(Ingested {
+            accepted: applied,
+            duplicates: if duplicate { count } else { 0 },
+            late: u32::try_from(lost.late - before.late).unwrap_or(u32::MAX),
+            dropped: u32::try_from(lost.dropped - before.dropped).unwrap_or(u32::MAX),
+            rejected: self.rejected,
+        })
+    }
+
+    /// Takes out every event with a name whose id belongs to another name here.
+    fn reject_collisions<P: Programs, M: Memory>(&mut self, shard: &Shard<P, M>) {
+        let taken = |name: &super::mail::Name| {
+            shard.check_names(std::iter::once((name.kind, name.id, &*name.name))).err()
+        };
+        let collisions: Vec<(NameKind, u64, String)> = self
+            .mail
+            .names
+            .iter()
+            .filter_map(|name| Some((name.kind, name.id, taken(name)?.message)))
+            .collect();
+        if collisions.is_empty() {
+            return;
+        }
+        let fault = |record: &EventRecord| {
+            collisions.iter().find(|(kind, id, _)| match kind {
+                NameKind::Tenant => record.tenant().0 == *id,
+                NameKind::Topic => record.topic().0 == *id,
+            })
+        };
+        let (mut records, mut lines) = (Vec::new(), Vec::new());
+        for (record, line) in self.mail.records.iter().zip(&self.mail.lines) {
+            match fault(record) {
+                None => {
+                    records.push(*record);
+                    lines.push(*line);
+                }
+                Some((_, _, message)) => self.rejected.push(Rejected {
+                    line: *line,
+                    code: Refusal::IdCollision,
+                    message: message.clone(),
+                }),
+            }
+        }
+        (self.mail.records, self.mail.lines) = (records, lines);
+        let collides = |kind, id| collisions.iter().any(|(k, i, _)| (*k, *i) == (kind, id));
+        self.mail.names.retain(|name| !collides(name.kind, name.id));
+    }
+}
+
+/// Events applied and whether they had been before, or the refusal.
+fn outcome(effects: Effects) -> Result<(u32, bool), Refused> {
+    for effect in effects.list {
+        match effect {
+            Effect::Accepted { applied, duplicate, .. } => return Ok((applied, duplicate)),
+            Effect::Refused { why, .. } => return Err(why.into()),
+            Effect::Need { .. } | Effect::Publish { .. } => {}
+        }
+    }
+    unreachable!("a part is accepted or refused");
+}
+
+struct Losses {
+    late: u64,
+    dropped: u64,
+}
+
+impl Losses {
+    fn of(stats: &Stats) -> Self {
+        Losses { late: stats.events_late, dropped: stats.events_dropped }
+    }
+}
+
+impl From<trendsrv_shard::Refused> for Refused {
+    fn from(why: trendsrv_shard::Refused) -> Self {
+        let retry_after_ms = Some(why.retry_after_ms).filter(|ms| *ms > 0);
+        Refused { code: why.code, message: why.message, retry_after_ms }
+    }
+}
+
+fn stats(stats: &Stats, facts: ShardFacts) -> ShardStats {
+    let mut counters = facts.counters;
+    counters.extend(counters_of(stats));
+    let mut levels = facts.levels;
+    levels.extend(levels_of(stats));
+    ShardStats {
+        shard: facts.shard,
+        address: facts.address,
+        core: facts.core,
+        vnodes: facts.vnodes,
+        counters,
+        levels,
+        refused: Refusal::ALL.iter().map(|code| (*code, stats.refused[*code as usize])).collect(),
+    }
+}
+
+fn counters_of(stats: &Stats) -> impl IntoIterator<Item = Counter> {
+    [
+        ("parts_applied", "Parts of frames and requests applied", stats.parts_applied),
+        ("parts_duplicate", "Parts that had been applied before", stats.parts_duplicate),
+        ("events_applied", "Events counted in a window", stats.events_applied),
+        ("events_late", "Events older than their window", stats.events_late),
+        ("events_dropped", "Events no memory was left to count", stats.events_dropped),
+        ("events_early", "Events that waited for their pane to open", stats.events_early),
+        ("tenants_evicted", "Empty tenants that made room", stats.tenants_evicted),
+        ("marks_evicted", "Producer marks given up to make room", stats.marks_evicted),
+        ("topics_unnamed", "Topics that found the table of names full", stats.topics_unnamed_full),
+        ("queries", "Answers given", stats.queries),
+        ("updates", "Changed answers sent to subscribers", stats.updates),
+    ]
+    .map(|(name, help, value)| Counter { name, help, value })
+}
+
+fn levels_of(stats: &Stats) -> impl IntoIterator<Item = Level> {
+    [
+        ("tenants", "Tenants held", stats.tenants),
+        ("topics", "Topic names held", stats.topics),
+        ("producers", "Producer lanes with a mark", stats.marks),
+        ("early_events", "Events waiting for their pane to open", stats.early),
+        ("subscriptions", "Subscriptions held", stats.subscriptions),
+        ("window_bytes", "Memory of windows", stats.window_bytes),
+    ]
+    .map(|(name, help, level)| Level {
+        name,
+        help,
+        now: level.now,
+        max: level.max,
+        high_water: level.high,
+    })
+}
+
+/// Effects for the desk are read here at once; nobody else may see this number.
+const DESK: ReplyTo = ReplyTo(u64::MAX);
+/// The lane of HTTP producers, which no binary producer shares.
+const HTTP_LANE: u16 = u16::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::mail::{Grant, Name, TenantsMail};
+    use tokio::sync::oneshot;
+    use trendsrv_proto::{Clock, Rank, Span, TenantId, TopicId};
+    use trendsrv_shard::{Grid, HeapMemory, ShardConfig, Trending, WindowConfig, index_words};
+
+    const NOW_MS: u64 = 1_442_016_000_500;
+
+    type TestShard = Shard<Trending, HeapMemory>;
+
+    fn shard() -> TestShard {
+        let grid = Grid::new(60_000, 1_000).unwrap();
+        let config = ShardConfig {
+            grid,
+            clock: Clock::Wall,
+            tenants_max: 2,
+            topics_max: 64,
+            producers_max: 8,
+            early_max: 16,
+            subscriptions_max: 4,
+            secret: [3, 5],
+        };
+        let windows = WindowConfig { tenants_max: 2, ..WindowConfig::new(grid, [7, 11]) };
+        let bytes = windows.memory_bytes(0).max(windows.chunk_bytes());
+        let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
+        let programs = Trending { recent_ms: 10_000, window_ms: 60_000 };
+        let index = HeapMemory::new(index_words(config.tenants_max));
+        Shard::new(config, &windows, memory, index, programs).unwrap()
+    }
+
+    /// Events of `(tenant, topic, weight, ms before now)`, on lines 1, 2, ...
+    fn ingest(
+        shard: &mut TestShard,
+        events: &[(&str, &str, u32, i32)],
+        mark: Option<Mark>,
+    ) -> Result<Ingested, Refused> {
+        let records = events.iter().map(|(tenant, topic, weight, ago)| {
+            EventRecord::new(TenantId::of(tenant), TopicId::of(topic), *weight, -ago)
+        });
+        let mut names = Vec::new();
+        for (tenant, topic, ..) in events {
+            let tenant = (NameKind::Tenant, TenantId::of(tenant).0, *tenant);
+            for (kind, id, name) in [tenant, (NameKind::Topic, TopicId::of(topic).0, *topic)] {
+                names.push(Name { kind, id, name: name.into() });
+            }
+        }
+        mail_of(shard, records.collect(), names, mark)
+    }
+
+    fn mail_of(
+        shard: &mut TestShard,
+        records: Vec<EventRecord>,
+        names: Vec<Name>,
+        mark: Option<Mark>,
+    ) -> Result<Ingested, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        let ms = |record: &EventRecord| NOW_MS.saturating_add_signed(record.offset_ms().into());
+        let mail = DeskMail::Ingest(IngestMail {
+            base_ms: NOW_MS,
+            span: Span { min_ms: records.iter().map(ms).min().unwrap(), max_ms: NOW_MS },
+            lines: (1..).take(records.len()).collect(),
+            records,
+            names,
+            mark,
+            grant: Grant::default(),
+            reply,
+        });
+        answer_mail(shard, NOW_MS, mail, ShardFacts::default);
+        answer.try_recv().unwrap()
+    }
+
+    fn query(shard: &mut TestShard, name: &str) -> Result<Answer, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        let (tenant, k, rank) = (TenantId::of(name), 10, Rank::Count);
+        let mail = QueryMail { tenant, name: name.into(), k, rank, at_ms: None, reply };
+        answer_mail(shard, NOW_MS, DeskMail::Query(mail), ShardFacts::default);
+        answer.try_recv().unwrap()
+    }
+
+    fn counts(answer: &Answer) -> Vec<(&str, u64)> {
+        answer.topics.iter().map(|line| (&*line.topic, line.count)).collect()
+    }
+
+    #[test]
+    fn events_are_counted_and_named() {
+        let mut shard = shard();
+        let done = ingest(
+            &mut shard,
+            &[("acme", "b", 2, 0), ("acme", "a", 3, 100), ("acme", "old", 1, 61_000)],
+            None,
+        );
+        assert_eq!(done, Ok(Ingested { accepted: 2, late: 1, ..Ingested::default() }));
+        let answer = query(&mut shard, "acme").unwrap();
+        assert_eq!(counts(&answer), [("a", 3), ("b", 2)]);
+        assert_eq!((answer.total, answer.late, answer.exact), (5, 1, true));
+        assert_eq!((answer.window_ms, answer.slide_ms), (60_000, 1_000));
+        assert!(answer.tldr.as_deref().unwrap().contains("\"a\""), "{:?}", answer.tldr);
+        assert_eq!(query(&mut shard, "nobody").unwrap_err().code, Refusal::UnknownTenant);
+    }
+
+    #[test]
+    fn the_same_mark_counts_once() {
+        let mut shard = shard();
+        let mark = Some(Mark { producer: 9, seq: 1 });
+        let first = ingest(&mut shard, &[("acme", "a", 1, 0)], mark);
+        assert_eq!(first, Ok(Ingested { accepted: 1, ..Ingested::default() }));
+        let again = ingest(&mut shard, &[("acme", "a", 1, 0)], mark);
+        assert_eq!(again, Ok(Ingested { duplicates: 1, ..Ingested::default() }));
+        let next = ingest(&mut shard, &[("acme", "a", 1, 0)], Some(Mark { producer: 9, seq: 2 }));
+        assert_eq!(next, Ok(Ingested { accepted: 1, ..Ingested::default() }));
+        assert_eq!(query(&mut shard, "acme").unwrap().total, 2);
+    }
+
+    #[test]
+    fn a_taken_name_costs_its_own_lines() {
+        let mut shard = shard();
+        ingest(&mut shard, &[("acme", "a", 1, 0)], None).unwrap();
+        // Nobody can make two names of one hash on demand, so the test says a false one.
+        let tenant = TenantId::of("acme");
+        let records = ["a", "b", "a"].map(|t| EventRecord::new(tenant, TopicId::of(t), 1, 0));
+        let name = |id: &str, name: &str| Name {
+            kind: NameKind::Topic,
+            id: TopicId::of(id).0,
+            name: name.into(),
+        };
+        let names = vec![name("a", "another"), name("b", "b")];
+        let done = mail_of(&mut shard, records.to_vec(), names, None).unwrap();
+        assert_eq!(done.accepted, 1);
+        let lines: Vec<_> = done.rejected.iter().map(|r| (r.line, r.code)).collect();
+        assert_eq!(lines, [(1, Refusal::IdCollision), (3, Refusal::IdCollision)]);
+        assert_eq!(counts(&query(&mut shard, "acme").unwrap()), [("a", 1), ("b", 1)]);
+    }
+
+    #[test]
+    fn a_full_table_refuses_the_part() {
+        let mut shard = shard();
+        ingest(&mut shard, &[("a", "x", 1, 0), ("b", "x", 1, 0)], None).unwrap();
+        let refused = ingest(&mut shard, &[("c", "x", 1, 0)], None).unwrap_err();
+        assert_eq!(refused.code, Refusal::TenantsFull);
+        assert!(refused.retry_after_ms.is_some());
+    }
+
+    #[test]
+    fn a_topic_without_a_name_shows_its_id() {
+        let mut shard = shard();
+        let record = EventRecord::new(TenantId::of("acme"), TopicId(0xAB), 1, 0);
+        mail_of(&mut shard, vec![record], Vec::new(), None).unwrap();
+        let answer = query(&mut shard, "acme").unwrap();
+        assert_eq!(counts(&answer), [("id:00000000000000ab", 1)]);
+    }
+
+    #[test]
+    fn tenants_and_stats_are_told() {
+        let mut shard = shard();
+        ingest(&mut shard, &[("a", "x", 4, 0), ("b", "x", 1, 0)], None).unwrap();
+        let facts = || ShardFacts { shard: 3, vnodes: 7, ..ShardFacts::default() };
+        let (reply, mut page) = oneshot::channel();
+        let mail = TenantsMail { prefix: "".into(), after: "a".into(), limit: 10, reply };
+        answer_mail(&mut shard, NOW_MS, DeskMail::Tenants(mail), facts);
+        let page = page.try_recv().unwrap();
+        assert_eq!((page.len(), &*page[0].tenant, page[0].total, page[0].shard), (1, "b", 1, 3));
+        let (reply, mut told) = oneshot::channel();
+        answer_mail(&mut shard, NOW_MS, DeskMail::Stats(reply), facts);
+        let told = told.try_recv().unwrap();
+        let applied = told.counters.iter().find(|c| c.name == "events_applied").unwrap();
+        assert_eq!((told.shard, told.vnodes, applied.value), (3, 7, 2));
+        let tenants = told.levels.iter().find(|level| level.name == "tenants").unwrap();
+        assert_eq!((tenants.now, tenants.max), (2, 2));
+        assert_eq!(told.refused.len(), Refusal::ALL.len());
+    }
+}
