@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
-use ring_support::{EchoServer, connect, echo, expect};
+use ring_support::{EchoServer, Sleep, connect, echo, expect};
 use socket2::Socket;
 use trendsrv_server::ring::RingConfig;
 use trendsrv_server::runtime::Placement;
@@ -209,4 +209,24 @@ fn four_shards_run_on_two_cores() {
         servers.into_iter().map(|server| server.finish().stats.accepted).collect();
     assert_eq!(accepted.iter().sum::<u64>(), 100);
     assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
+}
+
+#[test]
+fn changing_between_timer_and_doorbell_loses_no_wake_up() {
+    let (socket, address) = listener();
+    let placement = Placement::Floating;
+    let server = EchoServer::start_sleeping(placement, "echo", small(), socket, Sleep::Alternate);
+    let mut random = seeded();
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(address)).collect();
+    for _ in 0..200 {
+        for client in &mut clients {
+            let len = random.random_range(1..3_000);
+            let bytes = random_bytes(&mut random, len);
+            echo(client, &bytes);
+        }
+    }
+    drop(clients);
+    let report = server.finish();
+    assert!(report.sleeps > 0, "{report:?}");
+    assert_eq!((report.closed, report.stats.stray), (4, 0));
 }

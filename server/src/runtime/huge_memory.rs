@@ -14,6 +14,8 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::Once;
 
+use trendsrv_shard::Memory;
+
 use super::RuntimeError;
 
 /// A zero-filled region of 64-bit words, backed by huge pages where the kernel has them.
@@ -79,22 +81,28 @@ impl HugeMemory {
         })
     }
 
-    /// All words, to write.
-    pub fn words_mut(&mut self) -> &mut [u64] {
-        // SAFETY: the mapping holds `count` aligned, zero-initialised words, lives as long as
-        // self, and self is borrowed mutably.
-        unsafe { slice::from_raw_parts_mut(self.words.as_ptr(), self.count) }
+    /// Whether the kernel backs this memory with huge pages.
+    pub fn is_huge(&self) -> bool {
+        self.huge
     }
+}
 
-    /// All words, to read.
-    pub fn words(&self) -> &[u64] {
-        // SAFETY: as `words_mut`, with a shared borrow.
+impl Memory for HugeMemory {
+    #[inline]
+    fn words(&self) -> &[u64] {
+        // SAFETY: the mapping holds `count` aligned, zero-initialised words, lives as long as
+        // self, and self is borrowed.
         unsafe { slice::from_raw_parts(self.words.as_ptr(), self.count) }
     }
 
-    /// Asks the processor to fetch the cache line of `word`; out of range is harmless.
     #[inline]
-    pub fn prefetch(&self, word: usize) {
+    fn words_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as `words`, with an exclusive borrow.
+        unsafe { slice::from_raw_parts_mut(self.words.as_ptr(), self.count) }
+    }
+
+    #[inline]
+    fn prefetch(&self, word: usize) {
         let address = self.words.as_ptr().wrapping_add(word);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch reads nothing architecturally and cannot fault. Worth a factor of
@@ -105,11 +113,6 @@ impl HugeMemory {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = address;
-    }
-
-    /// Whether the kernel backs this memory with huge pages.
-    pub fn is_huge(&self) -> bool {
-        self.huge
     }
 }
 

@@ -15,7 +15,8 @@ use trendsrv_server::ring::{
     ConnId, Connections, Ring, RingConfig, RingEvent, RingEvents, RingStats, SendOutcome, WakeBy,
 };
 use trendsrv_server::runtime::{
-    Doorbell, DoorbellListener, DoorbellRinger, Placement, ShardRuntime, ShardThread, run_shard,
+    Doorbell, DoorbellListener, DoorbellRinger, Placement, ShardRuntime, ShardThread, Woken,
+    run_shard,
 };
 
 /// No wait for a fact in these tests may take longer.
@@ -32,6 +33,15 @@ pub struct Report {
     pub sleeps: u64,
 }
 
+/// How an echo server sleeps when it has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sleep {
+    /// Until the doorbell rings, always.
+    Doorbell,
+    /// By turns: a timer of 1 ms, then the doorbell.
+    Alternate,
+}
+
 /// A running echo server of one shard.
 pub struct EchoServer {
     thread: ShardThread<Report>,
@@ -46,12 +56,22 @@ impl EchoServer {
         config: RingConfig,
         listener: Socket,
     ) -> EchoServer {
+        EchoServer::start_sleeping(placement, name, config, listener, Sleep::Doorbell)
+    }
+
+    pub fn start_sleeping(
+        placement: Placement,
+        name: &str,
+        config: RingConfig,
+        listener: Socket,
+        sleep: Sleep,
+    ) -> EchoServer {
         let doorbell = Doorbell::new().unwrap();
         let ringer = doorbell.ringer();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = run_shard(placement, name, move |runtime| {
-            serve(runtime, config, listener, doorbell, stopped)
+            serve(runtime, config, listener, doorbell, stopped, sleep)
         })
         .unwrap();
         EchoServer { thread, ringer, stop }
@@ -66,11 +86,12 @@ impl EchoServer {
 }
 
 async fn serve(
-    _runtime: ShardRuntime,
+    runtime: ShardRuntime,
     config: RingConfig,
     listener: Socket,
     doorbell: Doorbell,
     stop: Arc<AtomicBool>,
+    sleep: Sleep,
 ) -> Report {
     let bell = DoorbellListener::new(&doorbell).unwrap();
     let mut ring = Ring::new(config, &doorbell).unwrap();
@@ -91,10 +112,18 @@ async fn serve(
         if turn.more {
             continue;
         }
+        if sleep == Sleep::Alternate && turns % 2 == 0 {
+            if ring.prepare_sleep(WakeBy::Timer).unwrap() {
+                sleeps += 1;
+                runtime.sleep(Duration::from_millis(1)).await;
+            }
+            continue;
+        }
         bell.arm();
-        if ring.prepare_sleep(WakeBy::Doorbell).unwrap() {
+        if ring.prepare_sleep(WakeBy::Doorbell).unwrap() && !stop.load(Ordering::SeqCst) {
             sleeps += 1;
-            bell.wait_or(Duration::from_millis(100)).await.unwrap();
+            // Every wait ends by a ring: a time-out would be a wake-up lost.
+            assert_eq!(bell.wait_or(DEADLINE).await.unwrap(), Woken::Rung);
         } else {
             bell.disarm();
         }
