@@ -1,5 +1,7 @@
 //! What the libraries we stand on must be: under a licence that fits ours, from crates.io.
 
+use std::collections::BTreeSet;
+
 use crate::Finding;
 use crate::edges::{Graph, Package};
 
@@ -30,6 +32,27 @@ pub fn unfit(graph: &Graph) -> Vec<Finding> {
         }
         if !registry.is_empty() && registry != REGISTRY {
             found.push(Finding::at(name, 0, format!("comes from {registry}, not from crates.io")));
+        }
+    }
+    found
+}
+
+/// Libraries that a member names in its manifest and that the record of libraries does not.
+///
+/// A row of the record begins with names and versions: `| axum 0.8, tokio 1 | …`.
+pub fn unrecorded(graph: &Graph, record: &str) -> Vec<Finding> {
+    let rows = record.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
+    let names =
+        rows.flat_map(|cell| cell.split(',')).filter_map(|one| one.split_whitespace().next());
+    let recorded: BTreeSet<&str> = names.collect();
+    let mut found = Vec::new();
+    for member in graph.members.iter().map(|id| &graph.packages[id]) {
+        for needed in member.needs.iter().chain(&member.needs_for_tests) {
+            let name = graph.packages[needed].name.as_str();
+            if !graph.members.contains(needed) && !recorded.contains(name) {
+                let what = format!("uses {name}, which has no row in the record of libraries");
+                found.push(Finding::at(&member.name, 0, what));
+            }
         }
     }
     found
@@ -67,6 +90,23 @@ mod tests {
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "MITX"] {
             assert_eq!(unfit_of(bad, REGISTRY), 1, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_library_needs_its_row() {
+        let mut graph = Graph::default();
+        for name in ["hyper", "toml"] {
+            let package = Package { name: name.to_owned(), ..Package::default() };
+            graph.packages.insert(name.to_owned(), package);
+        }
+        let needs = vec!["toml".to_owned()];
+        let needs_for_tests = vec!["hyper".to_owned()];
+        let member = Package { name: "m".to_owned(), needs, needs_for_tests, ..Package::default() };
+        graph.packages.insert("m".to_owned(), member);
+        graph.members.insert("m".to_owned());
+        assert_eq!(unrecorded(&graph, "| serde 1, toml 1 | x |\n| hyper 1 | y |"), []);
+        assert_eq!(unrecorded(&graph, "| toml 1 | x |\n| hyper-util 1 | hyper |").len(), 1);
+        assert_eq!(unrecorded(&graph, "toml hyper").len(), 2);
     }
 
     #[test]

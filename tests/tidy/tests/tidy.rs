@@ -51,6 +51,12 @@ fn libraries_come_from_the_registry_under_licences_that_fit() {
 }
 
 #[test]
+fn libraries_have_a_row_in_their_record() {
+    let graph = Graph::of_workspace(&tree::root()).expect("cargo metadata");
+    none(libraries::unrecorded(&graph, &file("docs/decisions/009-libraries.md").text));
+}
+
+#[test]
 fn proto_and_shard_name_nothing_of_the_outside_world() {
     each(source::outside_names);
 }
