@@ -4,7 +4,7 @@ import unittest
 
 from trendsrv import ids, wire
 
-from . import vectors
+from . import vectors, write_vectors
 
 DOCUMENT = vectors.load()
 
@@ -32,6 +32,9 @@ class Vectors(unittest.TestCase):
                 frame = wire.decode(raw)
                 self.assertEqual((frame.kind, frame.tag), (row["kind"], row["tag"]))
                 self.assertEqual(vectors.to_json(frame.kind, frame.fields), row["fields"])
+
+    def test_the_file_is_what_its_writer_writes(self):
+        self.assertEqual(DOCUMENT, write_vectors.document())
 
     def test_every_kind_has_two_vectors(self):
         kinds = [row["kind"] for row in DOCUMENT["frames"]]

@@ -22,19 +22,24 @@ LONG_NAME = "n" * 255
 LONG_UTF8_NAME = "é" * 127 + "x"
 
 
-def main():
+def document():
+    """The vectors, as the file holds them."""
     frames = [_frame(*row) for row in _frames()]
     bad = [dict(zip(("name", "hex", "rule", "refusal", "index"), row)) for row in _malformed()]
-    document = {"ids": [_id(name) for name in _names()], "frames": frames, "malformed": bad}
+    return {"ids": [_id(name) for name in _names()], "frames": frames, "malformed": bad}
+
+
+def main():
+    written = document()
     with open(vectors.PATH, "w", encoding="utf-8") as file:
         file.write("{\n")
         lists = []
-        for key, rows in document.items():
+        for key, rows in written.items():
             lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
             lists.append(f' "{key}": [\n{lines}\n ]')
         file.write(",\n".join(lists) + "\n}\n")
     os.makedirs(CORPUS, exist_ok=True)
-    for row in frames + bad:
+    for row in written["frames"] + written["malformed"]:
         with open(os.path.join(CORPUS, row["name"].replace(" ", "-")), "wb") as file:
             file.write(bytes.fromhex(row["hex"]))
 
@@ -124,7 +129,8 @@ def _events():
     edge = [_event(0, U64_MAX, 1, 0), _event(U64_MAX, 0, 1, -0x8000_0000)]
     last = _event_head(U64_MAX, edge, wire.TIME_MS_MAX, 0xFFFF_FFFF)
     yield "events edges", "events", last
-    yield "events run of one tenant", "events", _event_head(3, [_event(t, a, n) for n in range(1, 9)])
+    run = [_event(t, a, n) for n in range(1, 9)]
+    yield "events run of one tenant", "events", _event_head(3, run)
 
     yield "events_named filler", "events_named", _event_head(43, [])
     yield "events_named one", "events_named", _event_head(1, [_event("#en.wikipedia", "Mars")])
@@ -137,9 +143,8 @@ def _events():
 
 
 def _names_frames():
-    define = [
-        {"kind": "tenant", "id": ids.name_id(name), "name": name} for name in ("a", "東京", LONG_NAME)
-    ]
+    tenants = ("a", "東京", LONG_NAME)
+    define = [{"kind": "tenant", "id": ids.name_id(name), "name": name} for name in tenants]
     define.append({"kind": "topic", "id": ids.name_id("a"), "name": "a"})
     yield "define none", "define", {"names": []}
     yield "define one", "define", {"names": define[-1:]}
@@ -160,8 +165,8 @@ def _replies():
     yield "refuse framing lost", "refuse", _refuse(message="frame header check is wrong")
     entry = _refuse(seq=9, expected_seq=9, kind=3, index=0, message="entry 0: weight is 0")
     yield "refuse entry", "refuse", entry
-    later = _refuse(seq=U64_MAX, expected_seq=U64_MAX, code="OVERLOADED", kind=4, message="é" * 256)
-    later.update({"class": "later", "retry_after_ms": 0xFFFF_FFFF, "index": 4_095})
+    later = _refuse(seq=U64_MAX, expected_seq=U64_MAX, code="OVERLOADED", message="é" * 256)
+    later.update({"kind": 4, "class": "later", "retry_after_ms": 0xFFFF_FFFF, "index": 4_095})
     yield "refuse edges", "refuse", later
     gap = _refuse(seq=12, expected_seq=10, code="SEQ_GAP", kind=3, message="10 comes next")
     yield "refuse gap", "refuse", {**gap, "class": "resend"}
@@ -189,7 +194,7 @@ def _class_of(code):
 
 
 def _summary(**changes):
-    fields = dict.fromkeys(wire._NUMBERS, 0)
+    fields = dict.fromkeys(wire.SUMMARY_NUMBERS, 0)
     fields.update(window_ms=60_000, slide_ms=1_000, flags=[], tldr="", program="", topics=[])
     return {**fields, **changes}
 
@@ -213,7 +218,7 @@ def _answers():
     flags = ["known", "exact", "distinct_exact", "certified"]
     one = _summary(tenant=t, **counts, flags=flags, topics=rows)
     yield "summary exact", "summary", one, 7
-    most = dict.fromkeys(wire._NUMBERS, U64_MAX)
+    most = dict.fromkeys(wire.SUMMARY_NUMBERS, U64_MAX)
     most.update(window_ms=0xFFFF_FFFF, slide_ms=0xFFFF_FFFF, flags=["known"], tldr="é" * 256)
     wide = {"topic": U64_MAX, "count": U64_MAX, "low": 0, "high": U64_MAX, "trend": "new"}
     low = {"velocity_milli": -(1 << 63), "score_milli": (1 << 63) - 1}
@@ -234,7 +239,8 @@ def _raw(kind, body, tag=0, flags=0):
 
 def _malformed():
     ping = wire.encode("ping", {"nonce": 1})
-    for name, at in (("length", 0), ("kind", 4), ("flags", 5), ("check", 6), ("tag", 8), ("crc", 12)):
+    fields = {"length": 0, "kind": 4, "flags": 5, "check": 6, "tag": 8, "crc": 12}
+    for name, at in fields.items():
         bad = bytearray(ping)
         bad[at] ^= 1
         yield f"bad header {name} bit", bad.hex(), "check", "MALFORMED", None
@@ -307,7 +313,8 @@ def _bad_named(m):
     yield "events_named", frame(b"a", b"\xed\xa0\x80"), "events_named surrogate", "name", m, 0
     yield "events_named", frame(b"a", b"b", zero=1), "events_named reserved", "entry", m, 0
     yield "events_named", frame(b"a", b"b", weight=0), "events_named zero weight", "entry", m, 0
-    yield "events_named", frame(b"a", b"b", extra=b"c"), "events_named trailing", "trailing", m, None
+    more = frame(b"a", b"b", extra=b"c")
+    yield "events_named", more, "events_named trailing", "trailing", m, None
     yield "events_named", frame(b"a", b"b", count=2), "events_named count", "short", m, None
     many = frame(b"a", b"b", count=5_000)
     yield "events_named", many, "events_named too many", "too_many", "TOO_LARGE", None

@@ -498,7 +498,7 @@ def _read_goaway(body):
 
 _SUMMARY = "<10QIIIHHH6x"
 _TOPIC = "<QQQQqqBBHI"
-_NUMBERS = (
+SUMMARY_NUMBERS = (
     "tenant",
     "as_of_ms",
     "version",
@@ -552,7 +552,7 @@ def _write_summary(f):
     tldr = _text_bytes(f["tldr"], TLDR_BYTES_MAX, "tldr")
     program = _text_bytes(f["program"], 255, "program")
     flags = sum(1 << FLAGS.index(word) for word in f["flags"])
-    numbers = [f[name] for name in _NUMBERS]
+    numbers = [f[name] for name in SUMMARY_NUMBERS]
     lengths = (len(f["topics"]), len(tldr), len(program))
     parts = [struct.pack(_SUMMARY, *numbers, flags, *lengths), tldr, program]
     for t in f["topics"]:
@@ -569,7 +569,7 @@ def _read_summary(body):
     _within("topic_count", topic_count, 0, TOP_K_MAX)
     _within("tldr_len", tldr_len, 0, TLDR_BYTES_MAX)
     _within("program_len", program_len, 0, 255)
-    fields = dict(zip(_NUMBERS, numbers))
+    fields = dict(zip(SUMMARY_NUMBERS, numbers))
     fields["flags"] = [word for bit, word in enumerate(FLAGS) if flags >> bit & 1]
     fields["tldr"] = body.text(tldr_len, "the one-line summary")
     fields["program"] = body.text(program_len, "the program name")
