@@ -413,6 +413,29 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_are_read_and_every_line_accounted_for() {
+        use rand::rngs::StdRng;
+        use rand::{Rng, SeedableRng};
+        let seed = rand::random::<u64>();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let good = "{\"topic\":\"caf\u{e9}\",\"weight\":3,\"ts\":1442016000000}";
+        let rules = Rules { tenant: Some("acme"), now_ms: NOW_MS, clock: Clock::Wall };
+        for _ in 0..5_000 {
+            let mut body = format!("{good}\n{good}\n{good}").into_bytes();
+            for _ in 0..random.random_range(0..6) {
+                let at = random.random_range(0..body.len());
+                body[at] = random.random();
+            }
+            let wanted = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
+            let wanted = wanted.count();
+            let lines = Lines::read(&body, &rules).unwrap();
+            assert_eq!(lines.events.len() + lines.rejections.count as usize, wanted);
+            assert!(lines.events.iter().all(|e| (1..=WEIGHT_MAX).contains(&e.weight)));
+        }
+    }
+
+    #[test]
     fn rejections_are_all_counted_and_some_described() {
         let body = "x\n".repeat(REJECTED_LINES_MAX + 5);
         let lines = read(&body);
