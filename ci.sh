@@ -63,7 +63,7 @@ lane_bench_smoke() {
   # Expanded now: the function's variable is gone when the trap runs.
   trap "rm -rf '$out'" EXIT
   cargo build --locked -p trendsrv-server -p trendsrv-loadgen
-  for scenario in 100k 100k-run16 100k-run64 100k-zipf; do
+  for scenario in smoke smoke-zipf 100k 100k-run16 100k-run64 100k-zipf; do
     say "scenario $scenario"
     timeout 120 "${CARGO_TARGET_DIR:-target}/debug/loadgen" run --scenario "$scenario" --spawn \
       --tenants 2000 --rate 50000 --seconds 2 --out "$out/$scenario"
