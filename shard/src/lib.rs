@@ -1,16 +1,39 @@
 //! One core's state and rules: windows, trends, deduplication. Sans-IO, no clock, no unsafe.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod arena;
+mod config;
+mod early;
+mod effect;
 mod grid;
 pub mod limits;
+mod marks;
 mod memory;
+mod programs;
+mod read;
+mod shard;
+mod stats;
+mod subscriptions;
+mod tenants;
+mod tick;
+mod topics;
 mod trend;
 mod window;
 
+pub use answer::Answer;
 pub use arena::SizeUse;
+pub use config::{EARLY_MAX_DEFAULT, ShardConfig};
+pub use effect::{Counted, Effect, Effects, Refused, ReplyTo};
 pub use grid::{Cursor, Grid, GridError, PaneRow};
+pub use marks::{Lane, MARK_BYTES, Sequence};
 pub use memory::{HeapMemory, Memory};
+pub use programs::{Programs, Trending};
+pub use read::{Ask, TenantLine};
+pub use shard::{Origin, Part, Shard, check_future, fenced};
+pub use stats::{Level, Stats};
+pub use tenants::{Slot, TENANT_RECORD_BYTES, index_words};
+pub use topics::TOPIC_ENTRY_BYTES;
 pub use trend::{EXPECTED_BITS, NEWCOMER_WEIGHT_MIN, TREND_SCORE_MILLI};
 pub use window::{
     Added, Block, Event, Topic, TopicSink, View, WindowConfig, WindowError, WindowUse, Windows,

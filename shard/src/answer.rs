@@ -1,0 +1,41 @@
+//! A tenant's answer: the window's view ranked and named, with how good it is.
+
+use crate::topics::Topics;
+use crate::window::View;
+use trendsrv_proto::{Kind, SummaryHead, TopicRow, encode_summary};
+
+/// An answer, borrowed from its shard until the next call.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The numbers.
+    pub head: SummaryHead,
+    /// The one-line summary.
+    pub tldr: &'a str,
+    /// The program that wrote it.
+    pub program: &'a str,
+    pub(crate) view: &'a View,
+    pub(crate) topics: &'a Topics,
+    pub(crate) k: usize,
+}
+
+impl Answer<'_> {
+    /// The ranked topics with their names; a name nobody has told is empty.
+    pub fn topics(&self) -> impl Iterator<Item = TopicRow<'_>> {
+        self.view.topics().iter().take(self.k).map(|row| TopicRow {
+            topic: row.topic,
+            count: row.total,
+            low: row.low,
+            high: row.high,
+            velocity_milli: row.velocity_milli,
+            score_milli: row.score_milli,
+            trend: row.trend,
+            name: self.topics.name(row.topic),
+            sample: "",
+        })
+    }
+
+    /// Writes it as SUMMARY or UPDATE.
+    pub fn encode(&self, out: &mut Vec<u8>, kind: Kind, tag: u32) -> usize {
+        encode_summary(out, kind, tag, &self.head, (self.tldr, self.program), self.topics())
+    }
+}

@@ -1,0 +1,179 @@
+//! What a shard does between frames, a bounded slice at a time: a pause of any length is caught up
+//! with over many turns, never in one.
+//!
+//! ```text
+//! each slide:  changed tenants -> their programs (eager ones only)
+//!              subscriptions   -> UPDATE where the answer has changed
+//!              nameless ids    -> NEED to any producer
+//! each turn:   early events whose pane has opened; a slice of the sweep for emptied windows
+//! ```
+
+use crate::effect::{Effect, Effects};
+use crate::memory::Memory;
+use crate::programs::Programs;
+use crate::shard::Shard;
+use crate::subscriptions::Key;
+use crate::tenants::Slot;
+use std::collections::VecDeque;
+use trendsrv_proto::{Clock, NameKind, TenantId, TopicId};
+
+/// How far the work of the current slide has come.
+#[derive(Debug, Default)]
+pub(crate) struct Ticker {
+    slide: u64,
+    changed: Vec<Slot>,
+    subscription: Option<Key>,
+    subscriptions_due: bool,
+    unnamed: VecDeque<(NameKind, u64)>,
+    unnamed_due: usize,
+    sweep_at: u32,
+    sweep_due_milli: u64,
+    swept_ms: u64,
+}
+
+impl Ticker {
+    /// Remembers an id without a name; the oldest memory gives way.
+    pub(crate) fn remember_unnamed(&mut self, kind: NameKind, id: u64) {
+        if self.unnamed.len() >= UNNAMED_MAX {
+            self.unnamed.pop_front();
+        }
+        self.unnamed.push_back((kind, id));
+    }
+}
+
+impl<P: Programs, M: Memory> Shard<P, M> {
+    /// One turn's slice of the work between frames. Returns whether more is due at once.
+    pub fn on_turn(&mut self, now_ms: u64, fx: &mut Effects) -> bool {
+        let slide = self.config.grid.pane_of(now_ms);
+        if slide > self.ticker.slide {
+            self.ticker.slide = slide;
+            self.ticker.changed.append(&mut self.dirty);
+            self.ticker.subscription = None;
+            self.ticker.subscriptions_due = self.subscriptions.len() > 0;
+            self.ticker.unnamed_due = self.ticker.unnamed.len().min(UNNAMED_PER_SLIDE);
+        }
+        let pane = slide;
+        let opened = self.open_panes(now_ms, pane);
+        self.summarise_changed();
+        self.publish_changed(now_ms, fx);
+        self.ask_unnamed(now_ms, fx);
+        self.sweep(now_ms);
+        opened || !self.ticker.changed.is_empty() || self.ticker.subscriptions_due
+    }
+
+    /// Counts early events whose pane has opened. Returns whether more wait.
+    fn open_panes(&mut self, now_ms: u64, pane: u64) -> bool {
+        for _ in 0..EARLY_PER_TURN {
+            match self.early.pop(pane) {
+                Some(early) => self.apply_early(now_ms, &early),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn summarise_changed(&mut self) {
+        for _ in 0..CHANGED_PER_TURN {
+            let Some(slot) = self.ticker.changed.pop() else { return };
+            let Some(id) = self.tenants.id_at(slot) else { continue };
+            let Some(place) = self.tenants.find(id) else { continue };
+            if let (_, Some(block)) = self.tenants.at(place) {
+                self.windows.take_dirty(block);
+                self.windows.view(block, self.windows.pane(block), &mut self.view);
+                let topics = &self.topics;
+                let name = |topic: TopicId| topics.name(topic);
+                self.programs.summarise(slot, &self.view, &name, &mut self.tldr);
+            }
+        }
+    }
+
+    fn publish_changed(&mut self, now_ms: u64, fx: &mut Effects) {
+        if !self.ticker.subscriptions_due {
+            return;
+        }
+        for _ in 0..PUBLISH_PER_TURN {
+            let Some((key, _)) = self.subscriptions.next_after(self.ticker.subscription) else {
+                self.ticker.subscriptions_due = false;
+                return;
+            };
+            self.ticker.subscription = Some(key);
+            self.publish(now_ms, key, fx);
+        }
+    }
+
+    fn ask_unnamed(&mut self, now_ms: u64, fx: &mut Effects) {
+        let due = std::mem::take(&mut self.ticker.unnamed_due);
+        for _ in 0..due {
+            let Some((kind, id)) = self.ticker.unnamed.pop_front() else { return };
+            let (missing, ask) = match kind {
+                NameKind::Topic => {
+                    let topic = TopicId(id);
+                    (self.topics.is_unnamed(topic), self.topics.ask(topic, now_ms))
+                }
+                NameKind::Tenant => {
+                    let missing = self.tenants.find(TenantId(id)).is_some()
+                        && self.tenant_name(TenantId(id)).is_none();
+                    (missing, missing)
+                }
+            };
+            if missing {
+                self.ticker.remember_unnamed(kind, id);
+            }
+            if ask {
+                fx.list.push(Effect::Need { to: None, kind, id });
+            }
+        }
+    }
+
+    /// Looks at a slice of the tenants for windows that have emptied.
+    fn sweep(&mut self, now_ms: u64) {
+        let slots = self.tenants.slots();
+        let elapsed_ms = now_ms.saturating_sub(self.ticker.swept_ms).min(SWEEP_MS);
+        self.ticker.swept_ms = now_ms;
+        self.ticker.sweep_due_milli += elapsed_ms * u64::from(slots) * 1_000 / SWEEP_MS;
+        let due = (self.ticker.sweep_due_milli / 1_000).min(SWEEP_PER_TURN);
+        let kept_milli = self.ticker.sweep_due_milli - due * 1_000;
+        self.ticker.sweep_due_milli = kept_milli.min(u64::from(slots) * 1_000);
+        let time_ms = match self.config.clock {
+            Clock::Wall => now_ms,
+            Clock::Event => self.stats.event_time_max_ms,
+        };
+        let pane = self.config.grid.pane_of(time_ms);
+        for _ in 0..due {
+            self.ticker.sweep_at =
+                if self.ticker.sweep_at + 1 < slots { self.ticker.sweep_at + 1 } else { 0 };
+            self.sweep_one(Slot(self.ticker.sweep_at), pane);
+        }
+    }
+
+    fn sweep_one(&mut self, slot: Slot, pane: u64) {
+        let Some(id) = self.tenants.id_at(slot) else { return };
+        let Some(place) = self.tenants.find(id) else { return };
+        let (_, Some(block)) = self.tenants.at(place) else { return };
+        if pane < self.windows.pane(block) || !self.windows.is_empty_at(block, pane) {
+            return;
+        }
+        match self.config.clock {
+            Clock::Wall => self.close_window(slot, block),
+            // Its own time may lag behind the others': its window is kept until room is needed.
+            Clock::Event => self.tenants.record_mut(slot).parked = Some(block),
+        }
+        self.tenants.set_block(place, None);
+        self.tenants.mark_emptied(slot);
+    }
+}
+
+/// The whole table is looked at once in this time.
+const SWEEP_MS: u64 = 10_000;
+/// Tenants looked at in one turn, about 20 us.
+const SWEEP_PER_TURN: u64 = 256;
+/// Early events counted in one turn.
+const EARLY_PER_TURN: usize = 2_048;
+/// Changed tenants summarised in one turn.
+const CHANGED_PER_TURN: usize = 256;
+/// Subscriptions looked at in one turn.
+const PUBLISH_PER_TURN: usize = 64;
+/// Nameless ids remembered.
+const UNNAMED_MAX: usize = 65_536;
+/// Nameless ids asked for again in one slide.
+const UNNAMED_PER_SLIDE: usize = 2_048;

@@ -1,0 +1,238 @@
+//! Names of topics, shared by all windows of a shard.
+//!
+//! Owns the table from topic id to name and a count of the window slots that hold the topic.
+//! Never touches windows; they report slots that open and close.
+//!
+//! Invariants
+//! - a name is kept while any window slot holds its topic, and for a while after that;
+//! - the table holds at most `topics_max` entries: when it is full, a new topic has no name (its
+//!   events count all the same) and `unnamed_full` grows;
+//! - a name whose hash is an id of another name is refused, never merged.
+
+use crate::window::TopicSink;
+use hashbrown::HashTable;
+use std::collections::VecDeque;
+use trendsrv_proto::{TopicId, fmix64};
+
+#[derive(Debug)]
+struct Entry {
+    id: TopicId,
+    references: u32,
+    /// When its name was asked for last, ms since the epoch; meaningful while `name` is `None`.
+    asked_ms: u64,
+    name: Option<Box<str>>,
+}
+
+/// The table of names.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    table: HashTable<Entry>,
+    secret: u64,
+    topics_max: usize,
+    /// Topics no window holds, longest so first; a name in here may be in use again.
+    idle: VecDeque<TopicId>,
+    idle_max: usize,
+    /// Bytes of names held.
+    pub(crate) name_bytes: usize,
+    /// Topics that found the table full.
+    pub(crate) unnamed_full: u64,
+}
+
+/// Two names share an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Collision;
+
+/// Bytes of one entry of the table, its name apart.
+pub const TOPIC_ENTRY_BYTES: usize = size_of::<Entry>() + 1;
+
+impl Topics {
+    pub(crate) fn new(topics_max: usize, secret: u64) -> Self {
+        let idle_max = (topics_max / 8).max(16);
+        Self {
+            table: HashTable::with_capacity(topics_max),
+            secret,
+            topics_max,
+            idle: VecDeque::with_capacity(idle_max),
+            idle_max,
+            name_bytes: 0,
+            unnamed_full: 0,
+        }
+    }
+
+    /// The name of a topic, empty while nobody has told it.
+    #[inline]
+    pub(crate) fn name(&self, id: TopicId) -> &str {
+        let found = self.table.find(self.hash(id), |entry| entry.id == id);
+        found.and_then(|entry| entry.name.as_deref()).unwrap_or("")
+    }
+
+    /// Whether a name may be told: not when its id belongs to another.
+    pub(crate) fn check(&self, id: TopicId, name: &str) -> Result<(), Collision> {
+        match self.name(id) {
+            known if known.is_empty() || known == name => Ok(()),
+            _ => Err(Collision),
+        }
+    }
+
+    /// Keeps a name that was checked.
+    pub(crate) fn define(&mut self, id: TopicId, name: &str) {
+        let hash = self.hash(id);
+        if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
+            if entry.name.is_none() {
+                entry.name = Some(name.into());
+                self.name_bytes += name.len();
+            }
+            return;
+        }
+        if self.insert(id, 0, Some(name.into())) {
+            self.name_bytes += name.len();
+            self.rest(id);
+        }
+    }
+
+    /// Whether to ask for a name now: it is missing and was not asked for within a second.
+    pub(crate) fn ask(&mut self, id: TopicId, now_ms: u64) -> bool {
+        let hash = self.hash(id);
+        match self.table.find_mut(hash, |entry| entry.id == id) {
+            Some(entry) if entry.name.is_none() => {
+                let due = now_ms >= entry.asked_ms.saturating_add(ASK_AGAIN_MS);
+                if due {
+                    entry.asked_ms = now_ms;
+                }
+                due
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether some window holds the topic and its name is missing.
+    pub(crate) fn is_unnamed(&self, id: TopicId) -> bool {
+        let found = self.table.find(self.hash(id), |entry| entry.id == id);
+        found.is_some_and(|entry| entry.references > 0 && entry.name.is_none())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn hash(&self, id: TopicId) -> u64 {
+        fmix64(id.0 ^ self.secret)
+    }
+
+    /// Returns whether the topic lacks a name.
+    fn open(&mut self, id: TopicId) -> bool {
+        let hash = self.hash(id);
+        if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
+            entry.references = entry.references.saturating_add(1);
+            return entry.name.is_none();
+        }
+        self.insert(id, 1, None)
+    }
+
+    fn close(&mut self, id: TopicId) {
+        let hash = self.hash(id);
+        if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
+            // A topic that found the table full was never counted when it opened.
+            entry.references = entry.references.saturating_sub(1);
+            if entry.references == 0 {
+                self.rest(id);
+            }
+        }
+    }
+
+    fn insert(&mut self, id: TopicId, references: u32, name: Option<Box<str>>) -> bool {
+        if self.table.len() >= self.topics_max && !self.forget_one() {
+            self.unnamed_full += 1;
+            return false;
+        }
+        let (hash, secret) = (self.hash(id), self.secret);
+        let entry = Entry { id, references, asked_ms: 0, name };
+        self.table.insert_unique(hash, entry, |entry| fmix64(entry.id.0 ^ secret));
+        true
+    }
+
+    /// No window holds the topic; the one longest so is forgotten when too many rest.
+    fn rest(&mut self, id: TopicId) {
+        if self.idle.len() >= self.idle_max {
+            self.forget_front();
+        }
+        self.idle.push_back(id);
+    }
+
+    fn forget_one(&mut self) -> bool {
+        while !self.idle.is_empty() {
+            if self.forget_front() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn forget_front(&mut self) -> bool {
+        let Some(id) = self.idle.pop_front() else { return false };
+        let hash = self.hash(id);
+        let found = self.table.find_entry(hash, |entry| entry.id == id && entry.references == 0);
+        let Ok(found) = found else { return false };
+        let (entry, _) = found.remove();
+        self.name_bytes -= entry.name.map_or(0, |name| name.len());
+        true
+    }
+}
+
+/// Hears from windows which topics they hold, and notes the nameless.
+pub(crate) struct TopicRefs<'a> {
+    pub(crate) topics: &'a mut Topics,
+    pub(crate) unnamed: &'a mut Vec<TopicId>,
+}
+
+impl TopicSink for TopicRefs<'_> {
+    fn opened(&mut self, topic: TopicId) {
+        if self.topics.open(topic) && self.unnamed.len() < UNNAMED_PER_CALL_MAX {
+            self.unnamed.push(topic);
+        }
+    }
+
+    fn closed(&mut self, topic: TopicId) {
+        self.topics.close(topic);
+    }
+}
+
+const ASK_AGAIN_MS: u64 = 1_000;
+/// What one call can find nameless; the tick asks for the rest.
+const UNNAMED_PER_CALL_MAX: usize = trendsrv_proto::limits::NAMES_PER_FRAME_MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_names_in_use_and_forgets_the_longest_idle() {
+        let mut topics = Topics::new(16, 3);
+        let names: Vec<_> = (0..16).map(|i| format!("topic-{i}")).collect();
+        for name in &names {
+            topics.define(TopicId::of(name), name);
+        }
+        assert!(!topics.open(TopicId::of("topic-0")), "its name is known");
+        for i in 0..15 {
+            assert!(topics.open(TopicId(i)), "a new topic lacks a name");
+        }
+        assert_eq!(topics.name(TopicId::of("topic-0")), "topic-0");
+        assert_eq!(topics.name(TopicId::of("topic-15")), "");
+        assert_eq!(topics.name_bytes, "topic-0".len());
+        assert!(!topics.open(TopicId(99)), "full of topics in use");
+        assert_eq!((topics.unnamed_full, topics.len()), (1, 16));
+    }
+
+    #[test]
+    fn asks_once_a_second_until_told() {
+        let mut topics = Topics::new(16, 3);
+        let id = TopicId::of("a");
+        topics.open(id);
+        assert!(topics.ask(id, 5_000));
+        assert!(!topics.ask(id, 5_999));
+        assert!(topics.ask(id, 6_000));
+        topics.define(id, "a");
+        assert!(!topics.ask(id, 9_000) && !topics.is_unnamed(id));
+        assert_eq!(topics.check(id, "b"), Err(Collision));
+    }
+}
