@@ -1,0 +1,246 @@
+//! The way of events to the owners of their tenants.
+
+use super::frames::refusal;
+use super::ledger::Place;
+use super::peer::Life;
+use super::{MeshMail, Node, PartMail, PeerId};
+use trendsrv_proto::{
+    EventRecord, Events, EventsHead, EventsNamed, Header, NameKind, Refusal, TenantId, TopicId,
+};
+use trendsrv_shard::{
+    Effect, Memory, Origin, Part, Programs, Refused, ReplyTo, Sequence, check_future,
+};
+
+/// A frame of events whose place in its sequence was checked.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    id: PeerId,
+    seq: u64,
+    part: Part<'a>,
+    /// The names, where they came along.
+    named: Option<&'a EventsNamed<'a>>,
+}
+
+impl<P: Programs, M: Memory> Node<P, M> {
+    pub(super) fn on_events(&mut self, id: PeerId, header: &Header, events: &Events<'_>) {
+        if !self.takes(id, header, events.head) {
+            return;
+        }
+        let base_ms = events.head.base_ms();
+        let part = Part { base_ms, span: events.span, records: events.records };
+        let seq = events.head.seq();
+        self.accept(header, &Incoming { id, seq, part, named: None });
+    }
+
+    pub(super) fn on_named(&mut self, id: PeerId, header: &Header, events: &EventsNamed<'_>) {
+        if !self.takes(id, header, events.head) {
+            return;
+        }
+        let mut records = self.spare_records();
+        records.extend(events.iter().map(|event| {
+            let (tenant, topic) = (TenantId::of(event.tenant), TopicId::of(event.topic));
+            EventRecord::new(tenant, topic, event.weight, event.offset_ms)
+        }));
+        let base_ms = events.head.base_ms();
+        let part = Part { base_ms, span: events.span, records: &records };
+        let seq = events.head.seq();
+        self.accept(header, &Incoming { id, seq, part, named: Some(events) });
+        self.keep_records(records);
+    }
+
+    /// Checks credit and sequence. What does not pass is answered here.
+    fn takes(&mut self, id: PeerId, header: &Header, head: &EventsHead) -> bool {
+        let which = (header.kind_number(), header.tag());
+        let Some(peer) = self.peer(id) else { return false };
+        let within = peer.ledger.receive(header.length());
+        peer.produces = true;
+        let (seq, expected) = (head.seq(), peer.ledger.next());
+        let why = if !peer.takes_events() {
+            let message = "events must wait for HELLO_OK, which says next_seq".to_owned();
+            refusal(Refusal::SeqGap, message)
+        } else if !within {
+            let credit = peer.ledger.credit_until();
+            let message = format!("this frame passes the credit of {credit} bytes; wait for ACK");
+            refusal(Refusal::CreditExceeded, message)
+        } else {
+            match peer.ledger.place(seq) {
+                Place::Next => return true,
+                Place::Duplicate => return false,
+                Place::Gap => {
+                    let message = format!("frame {seq} came, {expected} is next");
+                    refusal(Refusal::SeqGap, message)
+                }
+            }
+        };
+        self.refuse(id, which, seq, &why);
+        false
+    }
+
+    fn accept(&mut self, header: &Header, frame: &Incoming<'_>) {
+        let which = (header.kind_number(), header.tag());
+        let mut checked = check_future(self.clock, self.now_ms, &frame.part);
+        if let (Ok(()), Some(events)) = (&checked, frame.named) {
+            checked = self.shard.check_names(names_of(events)).map_err(|why| {
+                // Two names an event.
+                Refused { index: why.index.map(|index| index / 2), ..why }
+            });
+        }
+        if let Err(why) = checked {
+            return self.refuse(frame.id, which, frame.seq, &why);
+        }
+        let Some(peer) = self.peer(frame.id) else { return };
+        let sequence = Sequence { lane: peer.lane, epoch: peer.epoch, seq: frame.seq };
+        let mine = self.config.shard;
+        if self.is_alone() || self.all_mine(frame.part.records) {
+            self.begin(frame.id, frame.seq, 1);
+            return self.apply_own(frame, sequence, &frame.part);
+        }
+        let mut routed = std::mem::take(&mut self.routed);
+        for record in frame.part.records {
+            routed[usize::from(self.config.vnodes.owner(record.tenant()))].push(*record);
+        }
+        let owners = routed.iter().filter(|records| !records.is_empty()).count();
+        self.begin(frame.id, frame.seq, u16::try_from(owners).unwrap_or(u16::MAX));
+        if let Some(peer) = self.peer(frame.id) {
+            peer.forwards = true;
+        }
+        for (shard, records) in (0_u16..).zip(&mut routed) {
+            if records.is_empty() {
+            } else if shard == mine {
+                let part = Part { records, ..frame.part };
+                self.apply_own(frame, sequence, &part);
+                records.clear();
+            } else {
+                let records = std::mem::replace(records, self.spare_records());
+                self.forward(shard, frame, sequence, records);
+            }
+        }
+        self.routed = routed;
+    }
+
+    fn begin(&mut self, id: PeerId, seq: u64, owners: u16) {
+        if let Some(peer) = self.peer(id) {
+            peer.ledger.begin(seq, owners);
+        }
+    }
+
+    fn all_mine(&self, records: &[EventRecord]) -> bool {
+        let (map, mine) = (&self.config.vnodes, self.config.shard);
+        records.iter().all(|record| map.owner(record.tenant()) == mine)
+    }
+
+    fn apply_own(&mut self, frame: &Incoming<'_>, sequence: Sequence, part: &Part<'_>) {
+        let to = self.reply_to(frame.id);
+        let ask_names = frame.named.is_none();
+        let origin = Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names };
+        self.shard.on_events(self.now_ms, &origin, part, &mut self.fx);
+        let applied = matches!(self.fx.list.first(), Some(Effect::Accepted { .. }));
+        if let (true, Some(events)) = (applied, frame.named) {
+            self.shard.define(names_of(events));
+        }
+        self.run_effects();
+    }
+
+    fn forward(
+        &mut self,
+        shard: u16,
+        frame: &Incoming<'_>,
+        sequence: Sequence,
+        records: Vec<EventRecord>,
+    ) {
+        self.counts.events_forwarded += records.len() as u64;
+        let map = &self.config.vnodes;
+        let named = frame.named.into_iter().flat_map(|events| events.iter());
+        let theirs = named.filter(|event| map.owner(TenantId::of(event.tenant)) == shard);
+        let names = theirs
+            .flat_map(|event| {
+                [(NameKind::Tenant, event.tenant.into()), (NameKind::Topic, event.topic.into())]
+            })
+            .collect();
+        let mail = PartMail {
+            from: self.reply_to(frame.id),
+            seq: frame.seq,
+            sequence,
+            base_ms: frame.part.base_ms,
+            span: frame.part.span,
+            records,
+            names,
+        };
+        self.post(shard, MeshMail::Part(Box::new(mail)));
+    }
+
+    /// A part from another shard.
+    pub(super) fn on_part(&mut self, mail: PartMail) {
+        let PartMail { from, seq, sequence, base_ms, span, records, names } = mail;
+        let named = || names.iter().map(|(kind, name)| (*kind, TenantId::of(name).0, &**name));
+        if let Err(why) = self.shard.check_names(named()) {
+            return self.part_done(from, seq, Err(why), records);
+        }
+        let ask_names = names.is_empty();
+        let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names };
+        let part = Part { base_ms, span, records: &records };
+        self.shard.on_events(self.now_ms, &origin, &part, &mut self.fx);
+        let outcome = match self.fx.list.first() {
+            Some(Effect::Refused { why, .. }) => Err(why.clone()),
+            Some(_) | None => Ok(()),
+        };
+        // The answer travels with the part's memory, not as an effect.
+        self.fx.list.remove(0);
+        self.shard.define(named());
+        self.run_effects();
+        self.part_done(from, seq, outcome, records);
+    }
+
+    fn part_done(
+        &mut self,
+        to: ReplyTo,
+        seq: u64,
+        outcome: Result<(), Refused>,
+        mut records: Vec<EventRecord>,
+    ) {
+        records.clear();
+        let (shard, _) = super::peer_ref::peer_of(to);
+        self.post(shard, MeshMail::PartDone { to, seq, outcome, records });
+    }
+
+    /// An owner has answered.
+    pub(super) fn on_part_done(&mut self, id: PeerId, seq: u64, outcome: Result<(), Refused>) {
+        let which = (trendsrv_proto::Kind::Events as u8, 0);
+        let Some(peer) = self.peer(id) else { return };
+        match outcome {
+            Ok(()) => peer.ledger.part_done(seq),
+            Err(why) => {
+                peer.ledger.part_refused(seq);
+                if peer.life != Life::Ending {
+                    self.refuse(id, which, seq, &why);
+                }
+            }
+        }
+        self.touch(id.index);
+    }
+
+    fn spare_records(&mut self) -> Vec<EventRecord> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps a part's memory for the next one.
+    pub(super) fn keep_records(&mut self, mut records: Vec<EventRecord>) {
+        records.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(records);
+        }
+    }
+}
+
+/// Tenant and topic of every event in turn.
+fn names_of<'a>(
+    events: &EventsNamed<'a>,
+) -> impl Iterator<Item = (NameKind, u64, &'a str)> + use<'a> {
+    events.iter().flat_map(|event| {
+        let tenant = (NameKind::Tenant, TenantId::of(event.tenant).0, event.tenant);
+        [tenant, (NameKind::Topic, TopicId::of(event.topic).0, event.topic)]
+    })
+}
+
+/// Parts' memory kept for reuse.
+const SPARE_MAX: usize = 64;

@@ -1,0 +1,148 @@
+//! One connection as the protocol sees it.
+//!
+//! ```text
+//!   accepted ──HELLO──▶ Greeting ──all owners' marks──▶ Open ──GOAWAY, lost framing──▶ Ending
+//!       │                   └── one shard, or anonymous: at once
+//!       └── no HELLO within 2 s, or a bad one ─────────────────────────────────────▶ Ending
+//! ```
+//!
+//! Invariants:
+//! - answers wait in `out`, bounded by `OUT_BYTES_MAX`: past it the connection is not read;
+//! - an UPDATE that finds `out` long waits in `updates`, where a newer one takes its place.
+
+use super::inbox::Inbox;
+use super::ledger::Ledger;
+use super::peer_ref::PeerId;
+use std::collections::BTreeMap;
+use trendsrv_proto::limits::{FRAME_BYTES_MAX, SUBSCRIPTIONS_MAX};
+use trendsrv_proto::{AckMode, Rank, Refuse, TenantId};
+use trendsrv_shard::{Lane, Refused};
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Nothing but HELLO may come.
+    Accepted,
+    /// The owners' marks are being gathered; this many answers are missing.
+    Greeting(u16),
+    /// Everything may come.
+    Open,
+    /// What is in `out` is still sent; nothing more is read.
+    Ending,
+}
+
+/// One subscription of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) tenant: TenantId,
+    pub(crate) rank: Rank,
+    pub(crate) k: u16,
+}
+
+/// See the module header.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) life: Life,
+    pub(crate) accepted_ms: u64,
+    pub(crate) inbox: Inbox,
+    pub(crate) ledger: Ledger,
+    pub(crate) lane: Lane,
+    pub(crate) epoch: u32,
+    pub(crate) ack: AckMode,
+    /// Has sent events: it can be asked for names.
+    pub(crate) produces: bool,
+    /// Has sent events of tenants of other shards: its names go to all of them.
+    pub(crate) forwards: bool,
+    pub(crate) subscriptions: BTreeMap<u32, Reading>,
+    pub(crate) updates: BTreeMap<u32, Vec<u8>>,
+    pub(crate) out: Vec<u8>,
+    /// Questions other shards have not answered yet.
+    pub(crate) asked: u32,
+    /// In the list of those with something to send this turn.
+    pub(crate) touched: bool,
+    /// Since when `out` has not moved.
+    pub(crate) stuck_since_ms: Option<u64>,
+    pub(crate) paused: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(id: PeerId, lane: Lane, now_ms: u64) -> Self {
+        Self {
+            id,
+            life: Life::Accepted,
+            accepted_ms: now_ms,
+            inbox: Inbox::default(),
+            ledger: Ledger::new(1, true),
+            lane,
+            epoch: 0,
+            ack: AckMode::None,
+            produces: false,
+            forwards: false,
+            subscriptions: BTreeMap::new(),
+            updates: BTreeMap::new(),
+            out: Vec::new(),
+            asked: 0,
+            touched: false,
+            stuck_since_ms: None,
+            paused: false,
+        }
+    }
+
+    /// Whether answers have piled up so that it should not be read for now.
+    pub(crate) const fn is_choked(&self) -> bool {
+        self.out.len() > OUT_BYTES_MAX
+    }
+
+    /// Whether all that came in before its end has been answered.
+    pub(crate) fn is_done(&self) -> bool {
+        self.life == Life::Ending && self.asked == 0 && self.ledger.is_settled()
+    }
+
+    /// Bytes held for this connection.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        let updates: usize = self.updates.values().map(Vec::len).sum();
+        self.inbox.capacity() + self.out.capacity() + updates
+    }
+
+    /// Writes a refusal of the frame `kind` with `seq`.
+    pub(crate) fn refuse(&mut self, (kind, tag): (u8, u32), seq: u64, why: &Refused) {
+        let refuse = Refuse {
+            seq,
+            expected_seq: why.expected_seq.unwrap_or_else(|| self.ledger.next()),
+            code: why.code,
+            class: why.code.class(),
+            kind,
+            retry_after_ms: why.retry_after_ms,
+            index: why.index,
+            message: &why.message,
+        };
+        refuse.encode(&mut self.out, tag);
+    }
+
+    /// Takes an UPDATE: at once while the peer keeps up, otherwise in place of an older one.
+    pub(crate) fn update(&mut self, tag: u32, frame: &[u8]) {
+        if self.out.len() < OUT_UPDATE_MAX {
+            self.out.extend_from_slice(frame);
+        } else {
+            self.updates.insert(tag, frame.to_vec());
+        }
+    }
+
+    /// Moves waiting UPDATEs behind what has been sent.
+    pub(crate) fn pour_updates(&mut self) {
+        while self.out.len() < OUT_UPDATE_MAX {
+            let Some((_, frame)) = self.updates.pop_first() else { return };
+            self.out.extend_from_slice(&frame);
+        }
+    }
+}
+
+/// The most one connection can hold: a partial frame, answers to a read's worth of questions, and
+/// an UPDATE for each subscription.
+pub(crate) const BUFFERED_BYTES_MAX: usize =
+    FRAME_BYTES_MAX + 2 * OUT_BYTES_MAX + SUBSCRIPTIONS_MAX * (32 << 10);
+/// Answers beyond this stop reading from the connection.
+pub(crate) const OUT_BYTES_MAX: usize = 256 << 10;
+/// UPDATEs beyond this wait, one a subscription.
+const OUT_UPDATE_MAX: usize = 64 << 10;
