@@ -1,6 +1,10 @@
 //! placeholder
 pub mod config;
+pub mod demo;
 pub mod desk;
+pub mod drive;
+pub mod node;
+pub mod process;
 pub mod ring;
 pub mod runtime;
 pub mod socket;

@@ -1,2 +1,34 @@
-//! placeholder
-fn main() {}
+//! `trendsrv`: serves, or demonstrates itself.
+
+use anyhow::Context;
+use clap::Parser;
+use std::io::Write;
+use trendsrv_server::config::{Cli, Command, Config, Loaded, Machine};
+use trendsrv_server::{demo, process};
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TRENDSRV_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let Loaded { config, warnings } = Config::load(&cli.flags, &environment, &Machine::detect())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&config),
+        Command::Demo => demo::run(&config),
+    }
+}
+
+fn serve(config: &Config) -> anyhow::Result<()> {
+    let running = process::start(config)?;
+    let mut out = std::io::stdout();
+    write!(out, "{}", running.plan)
+        .and_then(|()| writeln!(out, "ready: tcp {} http {}", running.listen, running.http))
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")?;
+    running.wait()?;
+    Ok(())
+}

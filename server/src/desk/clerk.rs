@@ -15,7 +15,8 @@ use std::net::SocketAddr;
 
 use trendsrv_proto::{EventRecord, NameKind, Refusal, SummaryHead, TopicRow};
 use trendsrv_shard::{
-    Ask, Effect, Effects, Lane, Memory, Origin, Part, Programs, ReplyTo, Sequence, Shard, Stats,
+    Ask, Counted, Effect, Effects, Lane, Memory, Origin, Part, Programs, ReplyTo, Sequence, Shard,
+    Stats,
 };
 
 use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
@@ -155,20 +156,18 @@ impl Work {
         let from = Origin { to: DESK, seq, sequence, ask_names: false };
         let (base_ms, span, records) = (self.mail.base_ms, self.mail.span, &*self.mail.records);
         let part = Part { base_ms, span, records };
-        let before = Losses::of(shard.stats());
         let mut effects = Effects::default();
         shard.on_events(now_ms, &from, &part, &mut effects);
-        let (applied, duplicate) = outcome(effects)?;
-        let lost = Losses::of(shard.stats());
+        let (counted, duplicate) = outcome(effects)?;
         // Tenants take their names only once they are there.
         let names = self.mail.names.iter();
         shard.define(names.map(|name| (name.kind, name.id, &*name.name)));
-        let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        let count = |events: u64| u32::try_from(events).unwrap_or(u32::MAX);
         Ok(Ingested {
-            accepted: applied,
-            duplicates: if duplicate { count } else { 0 },
-            late: u32::try_from(lost.late - before.late).unwrap_or(u32::MAX),
-            dropped: u32::try_from(lost.dropped - before.dropped).unwrap_or(u32::MAX),
+            accepted: count(counted.applied + counted.early),
+            duplicates: if duplicate { count(records.len() as u64) } else { 0 },
+            late: count(counted.late),
+            dropped: count(counted.dropped),
             rejected: self.rejected,
         })
     }
@@ -213,27 +212,16 @@ impl Work {
     }
 }
 
-/// Events applied and whether they had been before, or the refusal.
-fn outcome(effects: Effects) -> Result<(u32, bool), Refused> {
+/// What became of the events and whether they had been counted before, or the refusal.
+fn outcome(effects: Effects) -> Result<(Counted, bool), Refused> {
     for effect in effects.list {
         match effect {
-            Effect::Accepted { applied, duplicate, .. } => return Ok((applied, duplicate)),
+            Effect::Accepted { counted, duplicate, .. } => return Ok((counted, duplicate)),
             Effect::Refused { why, .. } => return Err(why.into()),
             Effect::Need { .. } | Effect::Publish { .. } => {}
         }
     }
     unreachable!("a part is accepted or refused");
-}
-
-struct Losses {
-    late: u64,
-    dropped: u64,
-}
-
-impl Losses {
-    fn of(stats: &Stats) -> Self {
-        Losses { late: stats.events_late, dropped: stats.events_dropped }
-    }
 }
 
 impl From<trendsrv_shard::Refused> for Refused {

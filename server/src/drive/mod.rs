@@ -1,0 +1,242 @@
+//! One shard's loop: sockets, mail and time in, bytes and mail out, then sleep.
+//!
+//! Owns the shard's ring, its doorbell and its end of every channel. Never touches what bytes mean:
+//! [`Node`] does.
+//!
+//! ```text
+//!   turn:  clock ─▶ ring.poll ─▶ node.on_bytes …       (not while another shard's mail piles up)
+//!          mesh, desk ─▶ node.on_mail, node.on_desk_mail
+//!          node.on_turn ─▶ node.end_turn ─▶ one send a connection ─▶ mesh
+//!   sleep: by timer under load, by doorbell when quiet (pace.rs)
+//! ```
+//!
+//! Invariants:
+//! - the clock is read once a turn;
+//! - a turn is bounded: bytes, mails and due work each have a limit;
+//! - no borrow of the node or the ring lives across an await.
+
+mod facts;
+mod life;
+mod links;
+mod pace;
+mod start;
+
+pub use life::{Life, Phase};
+pub use start::{MeshPort, ShardStart};
+
+use crate::config::Latency;
+use crate::desk::mail::DeskMail;
+use crate::node::{MeshMail, Node};
+use crate::ring::{Connections, ListenerId, Ring, RingError, RingEvent, WakeBy};
+use crate::runtime::{DoorbellListener, HugeMemory, RuntimeError, ShardRuntime};
+use facts::FixedFacts;
+use links::Links;
+use pace::{Nap, Pace};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use trendsrv_shard::{Trending, WindowError};
+
+/// Why a shard ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// Its memory or doorbell could not be had.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Its ring failed.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// Its window memory does not hold its tenants.
+    #[error("{0}; raise --window-memory or lower --tenants-max")]
+    Windows(#[from] WindowError),
+    /// Its doorbell failed.
+    #[error("the doorbell failed: {0}")]
+    Doorbell(#[from] std::io::Error),
+}
+
+/// A running shard. See the module header.
+pub(crate) struct Driver {
+    node: Node<Trending, HugeMemory>,
+    ring: Ring,
+    listeners: Vec<ListenerId>,
+    links: Links,
+    mesh: Vec<Option<MeshPort>>,
+    desk: flume::Receiver<DeskMail>,
+    doorbell: DoorbellListener,
+    life: Arc<Life>,
+    latency: Latency,
+    pace: Pace,
+    facts: FixedFacts,
+    turns: u64,
+    drain_since: Option<Instant>,
+}
+
+impl Driver {
+    /// Turns until the process stops.
+    async fn run(mut self, runtime: &ShardRuntime) -> Result<(), DriveError> {
+        loop {
+            let turn = self.turn()?;
+            if self.life.phase() >= Phase::Draining && self.drain() {
+                return Ok(());
+            }
+            self.sleep(runtime, turn).await?;
+        }
+    }
+
+    fn turn(&mut self) -> Result<TurnReport, DriveError> {
+        self.node.set_now(wall_ms());
+        let mut report = TurnReport::default();
+        if self.node.is_congested() {
+            report.more = true;
+        } else {
+            let (node, links) = (&mut self.node, &mut self.links);
+            let mut on_event = |connections: &mut Connections, event: RingEvent<'_>| {
+                links.on_event(node, connections, event);
+            };
+            let polled = self.ring.poll(&mut on_event)?;
+            report.bytes = polled.received_bytes;
+            report.more = polled.more;
+        }
+        report.mails = self.read_mesh() + self.read_desk();
+        report.due = self.node.on_turn();
+        self.links.flush(&mut self.node, self.ring.connections_mut());
+        report.more |= self.send_mesh();
+        self.turns += 1;
+        self.life.count_turn(self.turns);
+        Ok(report)
+    }
+
+    /// Reads a bounded number of mails from other shards.
+    fn read_mesh(&mut self) -> usize {
+        let mut count = 0;
+        for port in self.mesh.iter().flatten() {
+            for _ in 0..MESH_BATCHES_PER_TURN {
+                let Ok(batch) = port.from.try_recv() else { break };
+                count += batch.len();
+                for mail in batch {
+                    self.node.on_mail(mail);
+                }
+            }
+        }
+        count
+    }
+
+    fn read_desk(&mut self) -> usize {
+        let mut count = 0;
+        while count < DESK_MAILS_PER_TURN {
+            let Ok(mail) = self.desk.try_recv() else { break };
+            let report = matches!(mail, DeskMail::Stats(_) | DeskMail::Tenants(_)).then(|| {
+                let node = self.node.stats();
+                self.facts.report(self.turns, &node, &self.ring, &self.links)
+            });
+            self.node.on_desk_mail(mail, || report.unwrap_or_default());
+            count += 1;
+        }
+        count
+    }
+
+    /// Hands mail to other shards; returns whether some found no room.
+    fn send_mesh(&mut self) -> bool {
+        let mut left = false;
+        for (shard, port) in (0_u16..).zip(&self.mesh) {
+            let Some(port) = port else { continue };
+            let mut sent = false;
+            while let Some(batch) = self.node.take_batch(shard) {
+                match port.to.try_send(batch) {
+                    Ok(()) => sent = true,
+                    Err(flume::TrySendError::Full(batch)) => {
+                        self.node.put_back(shard, batch);
+                        left = true;
+                        break;
+                    }
+                    // The other shard has ended: the process is stopping.
+                    Err(flume::TrySendError::Disconnected(_)) => {}
+                }
+            }
+            if sent {
+                port.ringer.ring();
+            }
+        }
+        left
+    }
+
+    async fn sleep(&mut self, runtime: &ShardRuntime, turn: TurnReport) -> Result<(), DriveError> {
+        match self.pace.nap(self.latency, &turn) {
+            Nap::None => {
+                if self.turns.is_multiple_of(TURNS_PER_YIELD) {
+                    runtime.yield_now().await;
+                }
+            }
+            Nap::Timer(duration) => {
+                self.ring.prepare_sleep(WakeBy::Timer)?;
+                runtime.sleep(duration).await;
+            }
+            Nap::Doorbell(limit) => {
+                self.doorbell.arm();
+                let quiet = self.ring.prepare_sleep(WakeBy::Doorbell)?;
+                if quiet && self.mailboxes_are_empty() {
+                    self.doorbell.wait_or(limit).await?;
+                } else {
+                    self.doorbell.disarm();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mailboxes_are_empty(&self) -> bool {
+        self.desk.is_empty() && self.mesh.iter().flatten().all(|port| port.from.is_empty())
+    }
+
+    /// Goes through the end: told, answered, let go. Returns whether the shard may stop.
+    fn drain(&mut self) -> bool {
+        let Some(since) = self.drain_since else {
+            self.drain_since = Some(Instant::now());
+            for listener in self.listeners.drain(..) {
+                self.ring.remove_listener(listener);
+            }
+            self.node.drain();
+            return false;
+        };
+        if since.elapsed() > DRAIN_GRACE {
+            self.node.end_idle();
+        }
+        let answered = self.node.peers() == 0 && self.links.is_empty();
+        if answered || since.elapsed() > DRAIN_MAX {
+            self.life.set_drained();
+        }
+        self.life.phase() == Phase::Stopping
+    }
+}
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TurnReport {
+    /// Bytes received.
+    pub(crate) bytes: usize,
+    /// Mails read.
+    pub(crate) mails: usize,
+    /// The ring or the mesh has more at once.
+    pub(crate) more: bool,
+    /// Due work is left.
+    pub(crate) due: bool,
+}
+
+/// The next mail from another shard, in batches.
+pub type MeshBatch = Vec<MeshMail>;
+
+/// Wall time, ms since the epoch. A clock before 1970 counts as 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Batches read from one other shard in one turn.
+const MESH_BATCHES_PER_TURN: usize = 16;
+/// Requests of the front desk answered in one turn.
+const DESK_MAILS_PER_TURN: usize = 32;
+/// Busy turns between two looks at the executor's timers.
+const TURNS_PER_YIELD: u64 = 64;
+/// Time that connections have to end by themselves once the server drains.
+const DRAIN_GRACE: Duration = Duration::from_millis(1_000);
+/// Time after which the shard stops whoever is still there.
+const DRAIN_MAX: Duration = Duration::from_millis(3_000);

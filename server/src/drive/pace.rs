@@ -1,0 +1,123 @@
+//! When and how a shard sleeps.
+//!
+//! Wake-ups, not work, cost most at a few million events a second: a doorbell wake-up for every
+//! read keeps a core half busy with waking. So a busy shard sleeps on a short timer and finds a
+//! batch, and a quiet one sleeps on its doorbell and answers at once.
+//!
+//! ```text
+//!                bytes within 2 ms of the last, 16 turns long
+//!   doorbell ────────────────────────────────────────────────▶ timer
+//!            ◀──────────────────────────────────────────────── 4 turns without bytes
+//! ```
+
+use super::TurnReport;
+use crate::config::Latency;
+use std::time::{Duration, Instant};
+
+/// How to sleep after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nap {
+    /// Not at all.
+    None,
+    /// For this long, whatever happens.
+    Timer(Duration),
+    /// Until there is work, at most this long.
+    Doorbell(Duration),
+}
+
+/// What the recent turns were like.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    heat: u8,
+    last_bytes: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self { heat: 0, last_bytes: Instant::now() }
+    }
+
+    /// How to sleep after a turn like this one.
+    pub(crate) fn nap(&mut self, latency: Latency, turn: &TurnReport) -> Nap {
+        self.nap_at(latency, turn, Instant::now())
+    }
+
+    fn nap_at(&mut self, latency: Latency, turn: &TurnReport, now: Instant) -> Nap {
+        if turn.bytes > 0 {
+            let close = now.duration_since(self.last_bytes) <= CLOSE;
+            self.heat = if close { (self.heat + 1).min(HEAT_MAX) } else { 0 };
+            self.last_bytes = now;
+        } else if now.duration_since(self.last_bytes) > CLOSE {
+            self.heat = self.heat.saturating_sub(COOLING);
+        }
+        if turn.bytes >= FULL_TURN_BYTES {
+            return Nap::None;
+        }
+        if latency == Latency::Adaptive && self.heat >= HEAT_TIMER {
+            return Nap::Timer(TIMER);
+        }
+        if turn.more || turn.due || turn.mails > 0 {
+            return Nap::None;
+        }
+        Nap::Doorbell(IDLE)
+    }
+}
+
+/// Turns with bytes this close to each other are load.
+const CLOSE: Duration = Duration::from_millis(2);
+const HEAT_MAX: u8 = 32;
+const HEAT_TIMER: u8 = 16;
+const COOLING: u8 = 4;
+/// Enough bytes for a turn: sleeping would only let a backlog grow.
+const FULL_TURN_BYTES: usize = 320 << 10;
+/// The nap of a busy shard.
+const TIMER: Duration = Duration::from_millis(1);
+/// The longest sleep of an idle shard: expiry goes on, and the watchdog sees it turn.
+const IDLE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(bytes: usize) -> TurnReport {
+        TurnReport { bytes, ..TurnReport::default() }
+    }
+
+    #[test]
+    fn heats_up_under_load_and_cools_down_after() {
+        let mut pace = Pace::new();
+        let mut now = Instant::now();
+        let step = Duration::from_micros(500);
+        for _ in 0..HEAT_TIMER {
+            now += step;
+            pace.nap_at(Latency::Adaptive, &turn(100), now);
+        }
+        now += step;
+        assert_eq!(pace.nap_at(Latency::Adaptive, &turn(100), now), Nap::Timer(TIMER));
+        assert_eq!(pace.nap_at(Latency::Low, &turn(100), now), Nap::Doorbell(IDLE));
+        for _ in 0..HEAT_MAX {
+            now += CLOSE + step;
+            pace.nap_at(Latency::Adaptive, &turn(0), now);
+        }
+        assert_eq!(pace.nap_at(Latency::Adaptive, &turn(0), now), Nap::Doorbell(IDLE));
+    }
+
+    #[test]
+    fn lone_frames_are_answered_at_once() {
+        let mut pace = Pace::new();
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            now += Duration::from_millis(5);
+            assert_eq!(pace.nap_at(Latency::Adaptive, &turn(100), now), Nap::Doorbell(IDLE));
+        }
+    }
+
+    #[test]
+    fn full_turns_and_work_at_hand_leave_no_time_to_sleep() {
+        let mut pace = Pace::new();
+        let now = Instant::now();
+        assert_eq!(pace.nap_at(Latency::Adaptive, &turn(FULL_TURN_BYTES), now), Nap::None);
+        let due = TurnReport { due: true, ..turn(0) };
+        assert_eq!(pace.nap_at(Latency::Low, &due, now), Nap::None);
+    }
+}

@@ -1,0 +1,288 @@
+//! Start and stop of a server.
+
+use super::watchdog::{Health, LOOK_EVERY, Watchdog};
+use crate::config::limits::DESK_ANSWER_MS_MAX;
+use crate::config::{Config, MemoryPlan};
+use crate::desk::listener::HttpLimits;
+use crate::desk::mail::{Mailbox, mailbox};
+use crate::desk::shards::Shards;
+use crate::desk::{DeskError, DeskHandle, FrontDesk, Phase as DeskPhase, PhaseCell};
+use crate::drive::{DriveError, Life, MeshPort, Phase, ShardStart};
+use crate::node::{MESH_BATCHES_MAX, Vnodes};
+use crate::runtime::{
+    Doorbell, DoorbellRinger, Placement, Preflight, RuntimeError, ShardThread, raise_open_files,
+    run_shard,
+};
+use crate::socket::{SocketError, listen, listen_shared, local_address};
+use socket2::Socket;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Why a server did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The front desk did not start.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+    /// The kernel does not tell an address.
+    #[error("cannot tell the address of a listener: {0}")]
+    Address(#[source] std::io::Error),
+    /// A shard ended by itself.
+    #[error("shard {shard} failed: {source}")]
+    Shard {
+        /// Its number.
+        shard: usize,
+        /// Why.
+        source: DriveError,
+    },
+    /// A shard ended, or did not become ready, without saying why.
+    #[error("shard {0} ended before its time")]
+    ShardGone(usize),
+    /// A shard does not turn.
+    #[error("shard {0} has made no turn for 30 s: restart the server, and report this")]
+    ShardStuck(usize),
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where the binary protocol listens.
+    pub listen: SocketAddr,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The direct address of each shard.
+    pub direct: Vec<SocketAddr>,
+    /// What it may hold.
+    pub plan: MemoryPlan,
+    shards: Vec<RunningShard>,
+    desk: DeskHandle,
+    phase: PhaseCell,
+}
+
+#[derive(Debug)]
+struct RunningShard {
+    thread: ShardThread<Result<(), DriveError>>,
+    life: Arc<Life>,
+    ringer: DoorbellRinger,
+}
+
+/// Starts a server; it serves when this returns.
+///
+/// # Errors
+/// The first thing that could not be had.
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    let plan = MemoryPlan::new(config);
+    check_machine(config)?;
+    let sockets = Sockets::open(config)?;
+    let desk = FrontDesk::bind(config.http, HttpLimits::default())?;
+    let http = desk.address().map_err(StartError::Address)?;
+    let (listen, direct) = (sockets.listen, sockets.direct.clone());
+    let vnodes = Vnodes::even(config.shards);
+    let (shards, boxes) = start_shards(config, &vnodes, sockets)?;
+    let phase = PhaseCell::default();
+    let owner = move |tenant| usize::from(vnodes.owner(tenant));
+    let answer_max = Duration::from_millis(DESK_ANSWER_MS_MAX);
+    let reach = Shards::new(boxes, Arc::new(owner), answer_max);
+    let desk = desk.start(config, plan.clone(), reach, phase.clone())?;
+    phase.set(DeskPhase::Ready);
+    Ok(Running { listen, http, direct, plan, shards, desk, phase })
+}
+
+impl Running {
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// # Errors
+    /// A shard that failed or got stuck.
+    pub fn wait(self) -> Result<(), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Signals)?;
+        runtime.block_on(self.watch())?;
+        self.stop()
+    }
+
+    /// Returns when a signal asks for the end.
+    async fn watch(&self) -> Result<(), StartError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        let watched = self.shards.iter().map(|shard| (shard.life.clone(), shard.ringer.clone()));
+        let mut watchdog = Watchdog::new(watched);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = look.tick() => match watchdog.look() {
+                    Health::Turning => {}
+                    Health::Stalled(shard) => {
+                        tracing::error!(shard, "the shard has made no turn for seconds");
+                    }
+                    Health::Dead(shard) => return Err(StartError::ShardStuck(shard)),
+                },
+            }
+            // Its own error says more than that it is gone.
+            if self.shards.iter().any(|shard| shard.thread.is_finished()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Drains and ends: connections are told, what has come in is answered, then all threads end.
+    ///
+    /// # Errors
+    /// A shard that had failed.
+    pub fn stop(self) -> Result<(), StartError> {
+        let Self { shards, desk, phase, .. } = self;
+        phase.set(DeskPhase::Draining);
+        tell(&shards, Phase::Draining);
+        // The desk's open requests still need the shards.
+        if desk.stop().is_err() {
+            tracing::error!("the front desk panicked");
+        }
+        let since = Instant::now();
+        let drained = |shard: &RunningShard| shard.life.is_drained() || shard.thread.is_finished();
+        while !shards.iter().all(drained) && since.elapsed() < DRAIN_MAX {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        tell(&shards, Phase::Stopping);
+        for (shard, running) in shards.into_iter().enumerate() {
+            running.thread.join()?.map_err(|source| StartError::Shard { shard, source })?;
+        }
+        Ok(())
+    }
+}
+
+fn tell(shards: &[RunningShard], phase: Phase) {
+    for shard in shards {
+        shard.life.set_phase(phase);
+        shard.ringer.ring_always();
+    }
+}
+
+fn check_machine(config: &Config) -> Result<(), RuntimeError> {
+    let connections = config.connections_max as u64 * config.shards as u64;
+    // Sockets of connections, listeners and the desk, and a few for rings and libraries.
+    raise_open_files((connections / 8).clamp(1_024, 20_000))?;
+    let preflight = Preflight::new(config.shards);
+    let pinned: Vec<usize> = (0..config.shards).filter_map(|i| config.core_of(i)).collect();
+    preflight.cores(&pinned).check()
+}
+
+/// Every listening socket of the shards.
+struct Sockets {
+    listen: SocketAddr,
+    shared: Vec<Socket>,
+    direct: Vec<SocketAddr>,
+    own: Vec<Socket>,
+}
+
+impl Sockets {
+    fn open(config: &Config) -> Result<Self, StartError> {
+        let shared = listen_shared(config.listen, config.shards, "--listen")?;
+        let mut own = Vec::with_capacity(config.shards);
+        for shard in 0..config.shards {
+            own.push(listen(config.direct_address(shard), "--shard-port-base")?);
+        }
+        let direct = own.iter().map(local_address).collect::<Result<_, _>>();
+        Ok(Self {
+            listen: local_address(&shared[0]).map_err(StartError::Address)?,
+            shared,
+            direct: direct.map_err(StartError::Address)?,
+            own,
+        })
+    }
+}
+
+/// Starts every shard and waits until all of them serve.
+fn start_shards(
+    config: &Config,
+    vnodes: &Vnodes,
+    sockets: Sockets,
+) -> Result<(Vec<RunningShard>, Vec<Mailbox>), StartError> {
+    let doorbells: Vec<Doorbell> =
+        (0..config.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
+    let ringers: Vec<DoorbellRinger> = doorbells.iter().map(Doorbell::ringer).collect();
+    let mut meshes = mesh(&ringers).into_iter();
+    let (ready, serves) = flume::bounded(config.shards);
+    let secret = [rand::random(), rand::random()];
+    let (mut shards, mut boxes) = (Vec::new(), Vec::new());
+    let parts = doorbells.into_iter().zip(sockets.shared).zip(sockets.own).zip(&ringers);
+    for (shard, (((doorbell, shared), own), ringer)) in (0_u16..).zip(parts) {
+        let index = usize::from(shard);
+        let wakes = ringer.clone();
+        let (mailbox, desk) = mailbox(move || wakes.ring());
+        boxes.push(mailbox);
+        let life = Arc::new(Life::default());
+        let start = ShardStart {
+            shard,
+            config: config.clone(),
+            vnodes: vnodes.clone(),
+            addresses: sockets.direct.clone(),
+            listeners: vec![shared, own],
+            mesh: meshes.next().unwrap_or_default(),
+            desk,
+            doorbell,
+            life: life.clone(),
+            secret,
+            ready: ready.clone(),
+        };
+        let placement = config.core_of(index).map_or(Placement::Floating, Placement::Pinned);
+        let thread = run_shard(placement, &format!("shard-{shard}"), |runtime| start.run(runtime))?;
+        shards.push(RunningShard { thread, life, ringer: ringer.clone() });
+    }
+    drop(ready);
+    for _ in 0..shards.len() {
+        if serves.recv_timeout(READY_MAX).is_err() {
+            return Err(why_not_ready(shards));
+        }
+    }
+    Ok((shards, boxes))
+}
+
+/// The error of the shard that ended instead of getting ready.
+fn why_not_ready(shards: Vec<RunningShard>) -> StartError {
+    for (shard, running) in shards.into_iter().enumerate() {
+        if !running.thread.is_finished() {
+            continue;
+        }
+        return match running.thread.join() {
+            Ok(Ok(())) => StartError::ShardGone(shard),
+            Ok(Err(source)) => StartError::Shard { shard, source },
+            Err(error) => error.into(),
+        };
+    }
+    StartError::ShardStuck(0)
+}
+
+/// Channels between every two shards, `[i][j]` for shard `i` to and from shard `j`.
+fn mesh(ringers: &[DoorbellRinger]) -> Vec<Vec<Option<MeshPort>>> {
+    let count = ringers.len();
+    let mut ports: Vec<Vec<Option<MeshPort>>> =
+        (0..count).map(|_| (0..count).map(|_| None).collect()).collect();
+    for i in 0..count {
+        for j in i + 1..count {
+            let (to_j, from_i) = flume::bounded(MESH_BATCHES_MAX);
+            let (to_i, from_j) = flume::bounded(MESH_BATCHES_MAX);
+            ports[i][j] = Some(MeshPort { to: to_j, from: from_j, ringer: ringers[j].clone() });
+            ports[j][i] = Some(MeshPort { to: to_i, from: from_i, ringer: ringers[i].clone() });
+        }
+    }
+    ports
+}
+
+/// Time a shard has to get ready: it maps memory, and recovers nothing yet.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// Time the shards have to drain.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
