@@ -107,6 +107,8 @@ class FakeServer:
         return b""
 
     def _on_query(self, fields, tag):
+        if all(tenant != fields["tenant"] for tenant, _ in self.counts):
+            return self.refusal(0, "UNKNOWN_TENANT", "never", kind=9, tag=tag)
         return wire.encode("summary", self.summary(fields["tenant"]), tag)
 
     def _on_subscribe(self, fields, tag):
@@ -118,8 +120,8 @@ class FakeServer:
     def summary(self, tenant, version=1):
         fields = dict.fromkeys(wire.SUMMARY_NUMBERS, 0)
         counts = {topic: n for (owner, topic), n in self.counts.items() if owner == tenant}
-        flags = list(wire.FLAGS) if counts else []
-        fields.update(tenant=tenant, total=sum(counts.values()), version=version, flags=flags)
+        fields.update(tenant=tenant, total=sum(counts.values()), version=version)
+        fields["flags"] = list(wire.FLAGS)
         rows = [self._row(topic, n) for topic, n in counts.items()]
         rows.sort(key=lambda row: (-row["count"], row["name"]))
         return {**fields, "tldr": "", "program": "", "topics": rows}

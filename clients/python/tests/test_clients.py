@@ -104,7 +104,9 @@ class Readers(unittest.TestCase):
             server.names = {ids.name_id("b"): "b"}
             with Reader(server.host, server.port, timeout=TIMEOUT) as reader:
                 answer = reader.query("t")
-                self.assertFalse(reader.query("nobody").known)
+                with self.assertRaises(Refused) as caught:
+                    reader.query("nobody")
+        self.assertEqual(caught.exception.code, "UNKNOWN_TENANT")
         self.assertTrue(answer.known and answer.exact)
         self.assertEqual(answer.total, 3)
         names = [(topic.name, topic.count) for topic in answer.topics]
@@ -116,7 +118,8 @@ class Readers(unittest.TestCase):
             updates = reader.subscribe("t")
             self.assertEqual([next(updates).version for _ in range(2)], [1, 2])
             updates.close()
-            self.assertFalse(reader.query("t").known)
+            server.counts = {(ids.name_id("t"), 7): 1}
+            self.assertTrue(reader.query("t").known)
 
     def test_a_refused_query_says_why(self):
         def misbehave(server, frame):

@@ -81,6 +81,29 @@ class Sequence(unittest.TestCase):
         made.receive(ack(4), 0)
         self.assertEqual((made.events_acknowledged, made.events_refused), (3, 1))
 
+    def test_a_gap_that_nothing_was_said_about_is_mended(self):
+        made = with_frames(4)
+        made.transmit(0)
+        made.receive(refuse(4, 3, "SEQ_GAP", "resend"), 0)
+        self.assertEqual(seqs(made.transmit(0)), [3, 4])
+        made.receive(refuse(4, 3, "SEQ_GAP", "resend"), 0)
+        self.assertEqual(made.transmit(0), b"")
+
+    def test_a_frame_refused_by_two_shards_costs_its_events_once(self):
+        made = with_frames(2)
+        made.transmit(0)
+        for _ in range(2):
+            made.receive(refuse(1, 1, "ID_COLLISION"), 0)
+            self.assertEqual(seqs(made.transmit(0)), [1, 2])
+        self.assertEqual((made.events_refused, len(made.refused)), (1, 1))
+
+    def test_a_filler_that_is_always_refused_ends_it(self):
+        made = with_frames(1)
+        with self.assertRaises(Refused):
+            while True:
+                made.transmit(0)
+                made.receive(refuse(1, 1), 0)
+
     def test_a_frame_too_damaged_to_tell_its_number_is_the_expected_one(self):
         made = with_frames(2)
         made.transmit(0)

@@ -211,7 +211,7 @@ def _answers():
     yield "query edges", "query", edge, 0xFFFF_FFFF
     yield "subscribe", "subscribe", {"tenant": t, "k": 1, "rank": "score", "on": True}, 8
     yield "unsubscribe", "subscribe", {"tenant": t, "k": 100, "rank": "count", "on": False}, 8
-    yield "summary unknown tenant", "summary", _summary(tenant=t), 7
+    yield "summary empty", "summary", _summary(tenant=t), 7
     mars = _topic(topic=ids.name_id("Mars"), name="Mars", trend="rising", score_milli=4_200)
     rows = [mars, _topic(velocity_milli=-1_500, score_milli=-2_001, trend="falling")]
     counts = {"as_of_ms": MS, "version": 3, "total": 10, "events": 10, "distinct": 2}

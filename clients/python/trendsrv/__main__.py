@@ -101,9 +101,6 @@ def _show_json(tenant, summary):
 
 
 def _show(tenant, summary):
-    if not summary.known:
-        print(f"{tenant}: no events yet", flush=True)
-        return
     exact = "exact" if summary.exact else f"each count within {summary.error_bound}"
     window = f"{summary.window_ms / 1_000:g} s"
     print(f"{tenant}: {summary.total} in {window}, {summary.distinct} topics, {exact}")

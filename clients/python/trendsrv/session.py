@@ -21,6 +21,7 @@ from .errors import Refused, TrendError
 FRAME_BYTES_TARGET = wire.CREDIT_INITIAL
 FRAME_EVENTS_TARGET = 512
 REFUSED_MAX = 1_000
+REFUSALS_OF_A_FRAME_MAX = wire.SHARDS_MAX
 NAMES_MAX = 100_000
 WAIT_MS_MAX = 30_000
 _OFFSET_MAX = 0x7FFF_FFFF
@@ -32,6 +33,7 @@ class _Outgoing:
     def __init__(self, kind, fields):
         self.kind = kind
         self.fields = fields
+        self.refusals = 0
         self.encode()
 
     def encode(self):
@@ -67,6 +69,7 @@ class Session:
         self._credit_until = 0
         self._resume_at_ms = 0
         self._backoff_ms = 0
+        self._went_back_to = None
         self._control = bytearray()
         self._connected = False
         self._clear_batch()
@@ -174,6 +177,7 @@ class Session:
         self._acknowledge(next_seq - 1)
         self._renumber(next_seq)
         self._next_to_send = next_seq
+        self._went_back_to = None
         self._credit_until = welcome["credit_until"]
         self._sent_bytes = 0
         self._control.clear()
@@ -221,7 +225,8 @@ class Session:
                 self.reconnect_wanted = True
             return
         expected = fields["expected_seq"]
-        if fields["seq"] not in (0, expected):
+        is_of_expected = fields["seq"] in (0, expected)
+        if not is_of_expected and expected == self._went_back_to:
             return  # The echo of a refusal before it.
         if fields["code"] in ("FENCED", "UNAUTHORISED"):
             raise Refused(fields)
@@ -232,16 +237,21 @@ class Session:
         frame = self._frame(expected)
         if frame is None:
             raise TrendError(f"the server expects frame {expected}, which is not kept here")
-        if fields["class"] == "never":
+        self._went_back_to = expected
+        if is_of_expected and fields["class"] == "never":
             self._fill(frame, fields)
-        elif fields["class"] == "later":
+        elif is_of_expected and fields["class"] == "later":
             self._resume_at_ms = now_ms + self._wait_ms(fields["retry_after_ms"])
         self._next_to_send = expected
 
     def _fill(self, frame, fields):
         events = len(frame.fields["events"])
+        frame.refusals += 1
         if events == 0:
-            raise Refused(fields)
+            # Each shard with a part of the frame may have refused it before the filler came.
+            if frame.refusals > REFUSALS_OF_A_FRAME_MAX:
+                raise Refused(fields)
+            return
         self.refused.append(Refused(fields, events))
         self.events_refused += events
         frame.fields["events"] = []
