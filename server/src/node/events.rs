@@ -65,7 +65,10 @@ impl<P: Programs, M: Memory> Node<P, M> {
         } else {
             match peer.ledger.place(seq) {
                 Place::Next => return true,
-                Place::Duplicate => return false,
+                Place::Duplicate => {
+                    peer.ledger.repeat();
+                    return false;
+                }
                 Place::Gap => {
                     let message = format!("frame {seq} came, {expected} is next");
                     refusal(Refusal::SeqGap, message)

@@ -34,6 +34,8 @@ pub(crate) struct Ledger {
     window: u64,
     credit_told: u64,
     due: bool,
+    /// A duplicate came: what it wants to hear was told before, and is told again.
+    repeated: bool,
 }
 
 /// The most one connection may have in flight: beyond this acknowledgements only queue.
@@ -53,6 +55,7 @@ impl Ledger {
             window: CREDIT_INITIAL,
             credit_told: credit,
             due: false,
+            repeated: false,
         }
     }
 
@@ -88,6 +91,11 @@ impl Ledger {
         }
     }
 
+    /// A frame came that was answered before.
+    pub(crate) const fn repeat(&mut self) {
+        self.repeated = true;
+    }
+
     /// The next frame went to this many owners.
     pub(crate) fn begin(&mut self, seq: u64, owners: u16) {
         self.next = seq + 1;
@@ -120,7 +128,8 @@ impl Ledger {
         }
         self.grow(budget);
         let credit_due = self.credit_until >= self.credit_told + self.window / 2;
-        if self.told == self.done && !credit_due {
+        let repeated = std::mem::take(&mut self.repeated);
+        if self.told == self.done && !credit_due && !repeated {
             return None;
         }
         (self.told, self.credit_told) = (self.done, self.credit_until);
@@ -206,6 +215,19 @@ mod tests {
         ledger.part_done(1);
         assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(3));
         assert_eq!(ledger.acknowledge(&mut budget()), None, "nothing new");
+    }
+
+    #[test]
+    fn a_duplicate_is_acknowledged_again() {
+        let mut ledger = Ledger::new(1, true);
+        ledger.receive(100);
+        ledger.begin(1, 0);
+        assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(1));
+        ledger.receive(100);
+        assert_eq!(ledger.place(1), Place::Duplicate);
+        ledger.repeat();
+        assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(1));
+        assert_eq!(ledger.acknowledge(&mut budget()), None, "told once");
     }
 
     #[test]
