@@ -104,12 +104,20 @@ impl Running {
     /// # Errors
     /// A shard that failed or got stuck.
     pub fn wait(self) -> Result<(), StartError> {
+        self.wait_for_signal()?;
+        self.stop()
+    }
+
+    /// Returns when SIGTERM or SIGINT has come, or a shard has ended by itself.
+    ///
+    /// # Errors
+    /// A shard that got stuck.
+    pub fn wait_for_signal(&self) -> Result<(), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Signals)?;
-        runtime.block_on(self.watch())?;
-        self.stop()
+        runtime.block_on(self.watch())
     }
 
     /// Returns when a signal asks for the end.
