@@ -1,2 +1,75 @@
-//! placeholder
-fn main() {}
+//! Open-loop load, replay of recorded events, reports.
+//!
+//! Owns: the load, the recorded-file format, exact counts to check the server against, run.json.
+//! Never touches: the server's insides. It speaks the wire through `client` and `proto`, and
+//! reads the server process from the outside.
+//!
+//! ```text
+//! run:    scenario -> population -> pool of frames -> lanes ---\
+//!                                                   probes -----+-> server
+//! replay: recorded file -> blocking client --------------------/
+//!         exact counts (sample, exact) == answers?  -> run.json, latency.hgrm, exit code
+//! ```
+
+mod check;
+mod engine;
+mod exact;
+mod http;
+mod lane;
+mod latency;
+mod limits;
+#[allow(unsafe_code, reason = "libc calls without a safe wrapper; see the module")]
+mod os;
+mod pool;
+mod population;
+mod probe;
+mod process;
+mod record;
+mod replay;
+mod report;
+mod run;
+mod sample;
+mod scenario;
+mod server;
+mod tally;
+mod wire;
+mod zipf;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Makes load for trendsrv and checks what comes back
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::RunArgs>),
+    Replay(Box<replay::ReplayArgs>),
+    /// Shows the runs in some folders, one line each
+    Report {
+        /// Folders with a run.json
+        #[arg(value_name = "DIR", required = true)]
+        folders: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Report { folders } => report::compare(&folders).map(|text| print!("{text}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("loadgen: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

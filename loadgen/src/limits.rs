@@ -1,0 +1,36 @@
+//! Every limit of the load generator, in one place. Sizes are bytes, times milliseconds.
+
+use trendsrv_client::limits::{EVENTS_HEAD_BYTES, RECORD_BYTES};
+use trendsrv_proto::limits::CREDIT_INITIAL;
+
+/// Tenants of a scenario.
+pub(crate) const TENANTS_MAX: u32 = 10_000_000;
+/// Topics of one tenant.
+pub(crate) const TOPICS_PER_TENANT_MAX: u32 = 4_096;
+/// Connections of a scenario.
+pub(crate) const CONNECTIONS_MAX: usize = 4_096;
+/// Events in a generated frame: a new connection's first frame must fit its initial credit.
+pub(crate) const FRAME_EVENTS_MAX: usize = 680;
+/// Bytes of generated frames.
+pub(crate) const POOL_BYTES_MAX: usize = 4 << 30;
+/// Tenants counted exactly and checked at the end.
+pub(crate) const SAMPLE_MAX: usize = 10_000;
+/// Longest latency a histogram holds, nanoseconds; longer ones are counted as over range.
+pub(crate) const LATENCY_NS_MAX: u64 = 120_000_000_000;
+/// How long the last acknowledgements may take.
+pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
+/// How long a spawned server may take to be ready, and to end.
+pub(crate) const SERVER_MS_MAX: u64 = 60_000;
+/// Bytes of one line of a recorded file.
+pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one HTTP reply.
+pub(crate) const REPLY_BYTES_MAX: u64 = 16 << 20;
+/// Mismatches explained in full; all are counted.
+pub(crate) const EXPLAINED_MAX: usize = 10;
+/// Bytes that wait for a socket besides event frames.
+pub(crate) const CONTROL_BYTES_MAX: usize = 8 << 20;
+
+const _: () = assert!(
+    (EVENTS_HEAD_BYTES + FRAME_EVENTS_MAX * RECORD_BYTES) as u64 <= CREDIT_INITIAL,
+    "a first frame must fit the credit a connection starts with"
+);

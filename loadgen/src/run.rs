@@ -1,0 +1,348 @@
+//! `loadgen run`: sets the load up, runs it, checks a sample of tenants, writes the report.
+
+use crate::check::{Checked, lacks_names};
+use crate::engine::{Engine, Measured, QUERIES, VISIBLE};
+use crate::lane::Lane;
+use crate::pool::Pool;
+use crate::population::{Population, tenant_name, topic_name};
+use crate::probe::{Queries, Visible};
+use crate::process::{Machine, float};
+use crate::report::{self, Check, Histograms, Run, ServerFigures};
+use crate::sample::{Ledger, Sample};
+use crate::scenario::Scenario;
+use crate::server::{Server, ServerArgs};
+use crate::tally::Tally;
+use crate::wire::Wire;
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use mio::{Interest, Poll, Token};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use trendsrv_client::{Answer, Client, Options, SessionConfig, Topology};
+use trendsrv_proto::limits::TOP_K_MAX;
+use trendsrv_proto::{Rank, TenantId, TopicId};
+
+/// Makes load and reports what the server did with it
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Name of a scenario, or a .toml file with its fields
+    #[arg(long, value_name = "NAME|FILE.toml", default_value = "100k")]
+    scenario: String,
+    /// Events a second, paced; 0 is as many as the server takes
+    #[arg(long, value_name = "N")]
+    rate: Option<u64>,
+    /// Tenants
+    #[arg(long, value_name = "N")]
+    tenants: Option<u32>,
+    /// Length of the measurement
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Load before the measurement
+    #[arg(long, value_name = "N")]
+    warmup_seconds: Option<u64>,
+    /// Seed of everything drawn
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Connections
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// Bytes of frames made ahead
+    #[arg(long, value_name = "BYTES")]
+    pool_bytes: Option<usize>,
+    /// Bytes sent and not acknowledged, per connection
+    #[arg(long, value_name = "BYTES")]
+    in_flight_bytes_max: Option<usize>,
+    /// Wait on a 1 ms timer between paced frames instead of spinning
+    #[arg(long)]
+    sleep: bool,
+    /// Folder for run.json and the histograms [default: bench-results/run-<unix time>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl RunArgs {
+    fn scenario(&self) -> anyhow::Result<Scenario> {
+        let mut scenario = Scenario::load(&self.scenario)?;
+        scenario.rate = self.rate.unwrap_or(scenario.rate);
+        scenario.tenants = self.tenants.unwrap_or(scenario.tenants);
+        scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
+        scenario.warmup_seconds = self.warmup_seconds.unwrap_or(scenario.warmup_seconds);
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.connections = self.connections.unwrap_or(scenario.connections);
+        scenario.pool_bytes = self.pool_bytes.unwrap_or(scenario.pool_bytes);
+        scenario.in_flight_bytes_max =
+            self.in_flight_bytes_max.unwrap_or(scenario.in_flight_bytes_max);
+        scenario.sleep |= self.sleep;
+        scenario.check().with_context(|| format!("scenario {}", self.scenario))?;
+        Ok(scenario)
+    }
+}
+
+/// Runs a scenario. Fails when an answer is wrong or an event is lost.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let scenario = args.scenario()?;
+    let server = Server::open(&args.server)?;
+    let pid = server.pid()?;
+    let (population, sample) = (Population::new(&scenario), Sample::new(&scenario));
+    let mut client = connect(&server)?;
+    let topology = client.topology().clone();
+    refuse_old_events(&mut client, &population, &sample)?;
+    drop(client);
+
+    let mut engine = engine(&scenario, &population, &sample, &topology, (&server, pid))?;
+    let measured = engine.run()?;
+    let (tally, unsent) = (engine.tally, engine.lanes.iter().map(Lane::unsent));
+    let unsent = unsent.fold((0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1));
+    let (visible, queries) = (engine.visible.latency, engine.queries.latency);
+
+    let checked = check(&server, &population, &sample, &tally.ledger)?;
+    let machine = Machine::read();
+    let figures = ServerFigures::new(
+        &measured.used,
+        measured.acked,
+        &machine,
+        server.tenants_live().unwrap_or_else(|error| {
+            eprintln!("note: live tenants are unknown and reported as 0: {error:#}");
+            0
+        }),
+    );
+    let histograms = Histograms { ack: tally.ack.clone(), visible, query: queries };
+    let mut run = report_of(args, &scenario, &server, (&tally, unsent, measured));
+    run.server = figures;
+    run.latency_us = histograms.percentiles();
+    run.check = Check {
+        tenants_checked: checked.tenants,
+        topics_checked: checked.topics,
+        mismatches: checked.mismatches,
+    };
+    run.machine = machine;
+    let folder = args.out.clone().unwrap_or_else(report::default_folder);
+    report::write(&folder, &run, &histograms)?;
+    print!("{}", report::table(&run));
+    println!("  written to  {}", folder.display());
+    for (code, message) in &tally.messages {
+        println!("  {code}: {message}");
+    }
+    if histograms.over_range() > 0 {
+        println!("  {} latencies were longer than 120 s", histograms.over_range());
+    }
+    server.stop()?;
+    verdict(&tally, unsent.0, measured.drained, &checked)
+}
+
+/// Fails with what is wrong and where.
+fn verdict(tally: &Tally, unsent: u64, drained: bool, checked: &Checked) -> anyhow::Result<()> {
+    for line in &checked.explained {
+        eprintln!("mismatch: {line}");
+    }
+    let all = tally.all;
+    let lost = (all.admitted - unsent).saturating_sub(all.acked + all.refused);
+    if lost > 0 {
+        bail!(
+            "{lost} events were sent and neither acknowledged nor refused ({} sent, {} \
+             acknowledged, {} refused)",
+            all.admitted - unsent,
+            all.acked,
+            all.refused
+        );
+    }
+    if !drained {
+        bail!("not everything was sent and seen within the time for draining");
+    }
+    if checked.mismatches > 0 {
+        bail!("{} mismatches in {} tenants checked", checked.mismatches, checked.tenants);
+    }
+    Ok(())
+}
+
+fn report_of(
+    args: &RunArgs,
+    scenario: &Scenario,
+    server: &Server,
+    (tally, unsent, measured): (&Tally, (u64, u64), Measured),
+) -> Run {
+    let seconds = measured.used.seconds;
+    let sent = tally.measured.admitted - unsent.1;
+    let answered = tally.measured.acked + tally.measured.refused;
+    let mut config = serde_json::to_value(scenario).unwrap_or_default();
+    config["connect"] = server.connect.clone().into();
+    config["server_args"] = server.command.clone().into();
+    config["server_cores"] = args.server.server_cores.clone().into();
+    config["loadgen_cores"] = args.server.cores.clone().into();
+    config["names_missing"] = tally.names_missing.into();
+    Run {
+        scenario: args.scenario.clone(),
+        commit: report::commit(),
+        rustc: report::RUSTC.to_owned(),
+        config,
+        seed: scenario.seed,
+        seconds,
+        events_offered: measured.offered,
+        events_sent: sent,
+        events_acked: tally.measured.acked,
+        events_refused: tally.measured.refused,
+        events_lost: sent.saturating_sub(answered),
+        rate_offered: float(measured.offered) / float(scenario.seconds),
+        rate_acked: float(measured.acked) / seconds.max(1e-9),
+        refusals: tally.refusals.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+        ..Run::empty()
+    }
+}
+
+fn connect(server: &Server) -> anyhow::Result<Client> {
+    let software = concat!("loadgen ", env!("CARGO_PKG_VERSION")).to_owned();
+    Ok(Client::connect(&server.connect, Options { software, ..Options::default() })?)
+}
+
+/// The check at the end needs windows that hold this run's events only.
+fn refuse_old_events(
+    client: &mut Client,
+    population: &Population,
+    sample: &Sample,
+) -> anyhow::Result<()> {
+    let mut tenants = sample.tenants().to_vec();
+    tenants.push(population.probe_tenant());
+    let ids: Vec<_> = tenants.iter().map(|t| population.tenant_id(*t)).collect();
+    let answers = client.query_many(&ids, 1, Rank::Count, None)?;
+    for (tenant, answer) in tenants.iter().zip(answers) {
+        if answer.head.events > 0 {
+            bail!(
+                "the window of {:?} holds {} events of an earlier run; wait until the window of \
+                 {} s has passed, or use --spawn",
+                tenant_name(*tenant),
+                answer.head.events,
+                client.topology().window_ms() / 1_000
+            );
+        }
+    }
+    Ok(())
+}
+
+fn engine<'a>(
+    scenario: &'a Scenario,
+    population: &'a Population,
+    sample: &Sample,
+    topology: &Topology,
+    (server, server_pid): (&Server, u32),
+) -> anyhow::Result<Engine<'a>> {
+    let poll = Poll::new()?;
+    let lanes = lanes(scenario, population, sample, topology, &poll)?;
+    let tally = Tally::new(Ledger::new(topology.slide_ms, topology.panes))?;
+    let probe = population.probe_tenant();
+    let tenant = population.tenant_id(probe);
+    let topic = population.topics_of(probe).next().context("a tenant has topics")?;
+    let address = address_of(topology, usize::from(topology.owner(tenant)))?;
+    let session = |producer| SessionConfig { producer, batch_events: 1, ..probe_session() };
+    let producer = rand::random::<u64>().max(1);
+    let mut wire = Wire::connect(address, session(producer), poll.registry(), VISIBLE)?;
+    name(&mut wire, tenant, &tenant_name(probe))?;
+    name(&mut wire, TenantId(population.topic_id(topic).0), &topic_name(topic))?;
+    let target: (TenantId, TopicId) = (tenant, population.topic_id(topic));
+    let grid = (topology.slide_ms, topology.panes);
+    let visible = Visible::new(wire, scenario.visible_probes, target, grid)?;
+    let main: SocketAddr = std::net::ToSocketAddrs::to_socket_addrs(&server.connect)?
+        .next()
+        .context("the server has an address")?;
+    let wire = Wire::connect(main, session(0), poll.registry(), QUERIES)?;
+    let asked = sample.tenants().iter().map(|t| population.tenant_id(*t)).collect();
+    let queries = Queries::new(wire, scenario.queries, asked, scenario.seed)?;
+    let length = (scenario.warmup_seconds + scenario.seconds) * 1_000;
+    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {percent} %")?;
+    let bar = ProgressBar::new(length).with_style(style);
+    Ok(Engine { scenario, population, poll, lanes, visible, queries, tally, server_pid, bar })
+}
+
+fn probe_session() -> SessionConfig {
+    let software = concat!("loadgen probe ", env!("CARGO_PKG_VERSION")).to_owned();
+    SessionConfig { software, ..SessionConfig::default() }
+}
+
+fn name(wire: &mut Wire, id: TenantId, name: &str) -> anyhow::Result<()> {
+    Ok(wire.names.insert(id.0, name)?)
+}
+
+/// One connection after the other, shards in turn; each sends its own shard's tenants only.
+fn lanes(
+    scenario: &Scenario,
+    population: &Population,
+    sample: &Sample,
+    topology: &Topology,
+    poll: &Poll,
+) -> anyhow::Result<Vec<Lane>> {
+    let shards = topology.shards();
+    let count = scenario.connections.next_multiple_of(shards);
+    let frame_bytes = 40 + 24 * scenario.frame_events;
+    let in_flight = scenario.in_flight_bytes_max / frame_bytes + 2;
+    let frames = (scenario.pool_bytes / count / frame_bytes).max(in_flight);
+    let owner: Vec<usize> = (0..scenario.tenants)
+        .map(|t| usize::from(topology.owner(population.tenant_id(t))))
+        .collect();
+    for shard in 0..shards {
+        if !owner[..owner.len() - 1].contains(&shard) {
+            bail!("shard {shard} owns none of the {} tenants: use more tenants", owner.len());
+        }
+    }
+    let producer = rand::random::<u64>().max(1);
+    let limits = (scenario.frame_events, scenario.in_flight_bytes_max);
+    let mut lanes = Vec::with_capacity(count);
+    for index in 0..count {
+        let shard = index % shards;
+        let owned = |tenant: u32| owner[tenant as usize] == shard;
+        let pool = Pool::new(scenario, population, sample, (index, frames), owned);
+        let address = address_of(topology, shard)?;
+        let identity = (producer, u16::try_from(index)?, scenario.ack.mode());
+        let mut lane = Lane::connect(address, identity, pool, limits)
+            .with_context(|| format!("connection {index}"))?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut lane.stream, Token(index), interest)?;
+        lanes.push(lane);
+    }
+    Ok(lanes)
+}
+
+fn address_of(topology: &Topology, shard: usize) -> anyhow::Result<SocketAddr> {
+    let address = topology.addresses.get(shard).copied().flatten();
+    address.with_context(|| format!("shard {shard} has no address"))
+}
+
+/// Asks for every sampled tenant and holds the answers against what was acknowledged.
+fn check(
+    server: &Server,
+    population: &Population,
+    sample: &Sample,
+    ledger: &Ledger,
+) -> anyhow::Result<Checked> {
+    let mut client = connect(server)?;
+    for &tenant in sample.tenants() {
+        client.define(&tenant_name(tenant))?;
+        for topic in population.topics_of(tenant) {
+            client.define(&topic_name(topic))?;
+        }
+    }
+    let ids: Vec<_> = sample.tenants().iter().map(|t| population.tenant_id(*t)).collect();
+    let answers = named_answers(&mut client, &ids)?;
+    let as_of_ms: Vec<_> = answers.iter().map(|answer| answer.head.as_of_ms).collect();
+    let expected = ledger.expected(population, &as_of_ms);
+    let mut checked = Checked::default();
+    for ((tenant, expected), answer) in sample.tenants().iter().zip(&expected).zip(&answers) {
+        checked.check(&tenant_name(*tenant), TOP_K_MAX, expected, answer);
+    }
+    Ok(checked)
+}
+
+/// Answers with every name: names travel on demand, so an early answer may lack some.
+fn named_answers(client: &mut Client, ids: &[TenantId]) -> anyhow::Result<Vec<Answer>> {
+    const ATTEMPTS_MAX: u32 = 50;
+    let k = u16::try_from(TOP_K_MAX)?;
+    for _ in 1..ATTEMPTS_MAX {
+        let answers = client.query_many(ids, k, Rank::Count, None)?;
+        if !answers.iter().any(lacks_names) {
+            return Ok(answers);
+        }
+        client.turn(Duration::from_millis(20))?;
+    }
+    Ok(client.query_many(ids, k, Rank::Count, None)?)
+}

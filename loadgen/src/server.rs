@@ -1,0 +1,205 @@
+//! The server under load: one that runs already, or one started for this run.
+
+use crate::http;
+use crate::limits::SERVER_MS_MAX;
+use crate::os;
+use anyhow::{Context as _, bail};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Which server.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the server's binary protocol
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7171")]
+    pub(crate) connect: String,
+    /// Address of the server's HTTP side, asked for its process id and counts
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7172")]
+    pub(crate) http: String,
+    /// Process id of the server, when its HTTP side does not tell
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// Start a server for this run, on free ports, and stop it at the end
+    #[arg(long)]
+    pub(crate) spawn: bool,
+    /// The program --spawn starts [default: `trendsrv` beside this program]
+    #[arg(long, value_name = "PATH", requires = "spawn")]
+    pub(crate) server: Option<PathBuf>,
+    /// Cores of the server that --spawn starts, one shard each
+    #[arg(long, value_name = "LIST", default_value = "0", value_delimiter = ',')]
+    pub(crate) server_cores: Vec<usize>,
+    /// Another argument for the server that --spawn starts; may be repeated
+    #[arg(long, value_name = "ARG", requires = "spawn", allow_hyphen_values = true)]
+    pub(crate) server_arg: Vec<String>,
+    /// Cores to pin this program to
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) cores: Vec<usize>,
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) connect: String,
+    pub(crate) http: String,
+    pid: Option<u32>,
+    /// The command line, when it was started here.
+    pub(crate) command: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts the server or trusts the addresses given; pins this program afterwards, so that
+    /// the server does not inherit it.
+    pub(crate) fn open(args: &ServerArgs) -> anyhow::Result<Self> {
+        let server = if args.spawn { Self::spawn(args)? } else { Self::running(args) };
+        if !args.cores.is_empty() {
+            os::pin_to(&args.cores)?;
+        }
+        Ok(server)
+    }
+
+    fn running(args: &ServerArgs) -> Self {
+        let (connect, http) = (args.connect.clone(), args.http.clone());
+        Self { connect, http, pid: args.pid, command: Vec::new(), child: None }
+    }
+
+    fn spawn(args: &ServerArgs) -> anyhow::Result<Self> {
+        let program = match &args.server {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name("trendsrv"),
+        };
+        let (connect, http) = free_addresses()?;
+        let cores: Vec<String> = args.server_cores.iter().map(ToString::to_string).collect();
+        let mut words = vec![
+            "--listen".to_owned(),
+            connect.clone(),
+            "--http".to_owned(),
+            http.clone(),
+            "--shards".to_owned(),
+            cores.len().to_string(),
+            "--cores".to_owned(),
+            cores.join(","),
+        ];
+        words.extend(args.server_arg.iter().cloned());
+        let child = Command::new(&program)
+            .args(&words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| {
+                format!(
+                    "cannot start {}; build it with `cargo build --release -p trendsrv-server`, \
+                     or name it with --server PATH",
+                    program.display()
+                )
+            })?;
+        let pid = Some(child.id());
+        let mut server = Self { connect, http, pid, command: words, child: Some(child) };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
+        loop {
+            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                bail!("the server ended before it was ready, with {status}; its words are above");
+            }
+            if let Ok((200, _)) = http::get(&self.http, "/readyz") {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                bail!("the server is not ready after {SERVER_MS_MAX} ms: GET /readyz fails");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The server's process id: the child's, the one given, or the one `/v1/shards` tells.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        if let Some(pid) = self.pid {
+            return Ok(pid);
+        }
+        let what = "the server's process id is needed to read its CPU time: give --pid, or --spawn";
+        let pid = self.shards()?["pid"].as_u64().context(what)?;
+        u32::try_from(pid).context(what)
+    }
+
+    fn shards(&self) -> anyhow::Result<serde_json::Value> {
+        let (status, body) = http::get(&self.http, "/v1/shards")?;
+        if status != 200 {
+            bail!("GET http://{}/v1/shards answers {status}", self.http);
+        }
+        serde_json::from_slice(&body).context("/v1/shards is not JSON")
+    }
+
+    /// Tenants with a live window, over all shards.
+    pub(crate) fn tenants_live(&self) -> anyhow::Result<u64> {
+        tenants_live(&self.shards()?)
+            .context("/v1/shards tells no level named `tenants` or `tenants_live`")
+    }
+
+    /// Stops a server that was started here and checks how it ended.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        os::terminate(child.id())?;
+        let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                if status.success() {
+                    return Ok(());
+                }
+                bail!("the server ended with {status} after SIGTERM, should be 0");
+            }
+            if Instant::now() >= until {
+                child.kill()?;
+                bail!("the server did not end within {SERVER_MS_MAX} ms of SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // An error is on its way out already; only the process must not stay.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn tenants_live(shards: &serde_json::Value) -> Option<u64> {
+    let live = |shard: &serde_json::Value| {
+        shard["levels"].as_array()?.iter().find_map(|level| {
+            let name = level["name"].as_str()?;
+            matches!(name, "tenants" | "tenants_live").then(|| level["now"].as_u64())?
+        })
+    };
+    shards["shards"].as_array()?.iter().map(live).sum()
+}
+
+/// Two free addresses. Another program could take them before the server does; then the server
+/// says so.
+fn free_addresses() -> anyhow::Result<(String, String)> {
+    let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((one.local_addr()?.to_string(), two.local_addr()?.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_tenants_are_summed_over_shards() {
+        let shards = serde_json::json!({"shards": [
+            {"levels": [{"name": "names", "now": 9}, {"name": "tenants", "now": 3}]},
+            {"levels": [{"name": "tenants", "now": 4}]},
+        ]});
+        assert_eq!(tenants_live(&shards), Some(7));
+        assert_eq!(tenants_live(&serde_json::json!({"shards": [{}]})), None);
+    }
+}
