@@ -3,9 +3,10 @@
 //! Owns: what makes an answer right. An exact answer must be equal in every number and in its
 //! order; an answer that says it is not exact must keep the truth within its own bounds.
 
+use anyhow::bail;
 use std::cmp::Ordering;
-use trendsrv_client::Answer;
-use trendsrv_proto::TopicId;
+use trendsrv_client::{Answer, Refused};
+use trendsrv_proto::{Refusal, SummaryHead, TopicId};
 
 /// What a window truly holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,25 @@ impl Checked {
         let room = crate::limits::EXPLAINED_MAX.saturating_sub(self.explained.len());
         let told = wrong.into_iter().take(room);
         self.explained.extend(told.map(|what| format!("tenant {tenant:?} at {at}: {what}")));
+    }
+}
+
+/// The answer, where a tenant that the server does not hold counts as one with an empty window
+/// that ends at `now_ms`.
+///
+/// # Errors
+/// Any other refusal.
+pub(crate) fn known_or_empty(
+    answer: Result<Answer, Refused>,
+    now_ms: u64,
+) -> anyhow::Result<Answer> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(refused) if refused.code == Refusal::UnknownTenant => {
+            let head = SummaryHead { as_of_ms: now_ms, ..SummaryHead::default() };
+            Ok(Answer { head, ..Answer::default() })
+        }
+        Err(refused) => bail!("a query was refused: {}: {}", refused.code.name(), refused.message),
     }
 }
 
@@ -113,7 +133,7 @@ fn mismatches(k: usize, expected: &Expected, answer: &Answer) -> Vec<String> {
 mod tests {
     use super::*;
     use trendsrv_client::AnswerTopic;
-    use trendsrv_proto::{SummaryFlags, SummaryHead};
+    use trendsrv_proto::SummaryFlags;
 
     fn expected() -> Expected {
         let topic = |id, name: &str, weight| (TopicId(id), name.to_owned(), weight);
@@ -200,6 +220,14 @@ mod tests {
             }),
             1
         );
+    }
+
+    #[test]
+    fn a_tenant_that_is_not_held_has_an_empty_window_now() {
+        let refused = |code| Err(Refused { code, message: String::new(), events: 0, index: None });
+        let answer = known_or_empty(refused(Refusal::UnknownTenant), 77).unwrap();
+        assert_eq!((answer.head.as_of_ms, answer.head.flags.known), (77, false));
+        assert!(known_or_empty(refused(Refusal::Malformed), 77).is_err());
     }
 
     #[test]

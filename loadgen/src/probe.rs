@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use std::collections::{HashMap, VecDeque};
 use trendsrv_client::SessionEvent;
-use trendsrv_proto::{Rank, TenantId, TopicId};
+use trendsrv_proto::{Rank, Refusal, TenantId, TopicId};
 
 /// What a probe needs to know about now.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,13 @@ impl Visible {
                         self.latency.record(now.ns.saturating_sub(intended_ns));
                     }
                 }
+                // Not held yet: not visible yet.
+                (SessionEvent::RequestRefused(_, r), Some((_, intended_ns, measured)))
+                    if r.code == Refusal::UnknownTenant =>
+                {
+                    self.ask(intended_ns, measured)?;
+                    self.wire.drive(now_ms, scratch)?;
+                }
                 (SessionEvent::Refused(r) | SessionEvent::RequestRefused(_, r), _) => {
                     bail!("the probe was refused: {}: {}", r.code.name(), r.message)
                 }
@@ -189,6 +196,10 @@ impl Queries {
                     if let Some((intended_ns, true)) = self.asked.remove(&tag) {
                         self.latency.record(now.ns.saturating_sub(intended_ns));
                     }
+                }
+                // An answer, too: none of this tenant's events has come yet.
+                SessionEvent::RequestRefused(tag, r) if r.code == Refusal::UnknownTenant => {
+                    self.asked.remove(&tag);
                 }
                 SessionEvent::RequestRefused(_, r) => {
                     bail!("a query was refused: {}: {}", r.code.name(), r.message)

@@ -3,7 +3,7 @@
 //! The whole file is read once before anything is sent, so that a fault in its last line costs
 //! nothing. The server must run with the event clock: only then do recorded times move windows.
 
-use crate::check::{Checked, lacks_names};
+use crate::check::{Checked, known_or_empty, lacks_names};
 use crate::exact::Exact;
 use crate::process::{Figures, Machine, float};
 use crate::record::Reader;
@@ -205,14 +205,14 @@ impl Replay<'_> {
         if one_by_one {
             for id in &ids {
                 let began = Instant::now();
-                answers.push(self.client.query_id(*id, TOP, Rank::Count, Some(at_ms))?);
+                answers.append(&mut self.ask(&[*id], at_ms)?);
                 self.histograms.query.record(nanoseconds(began));
                 if answers.len() == 1 {
                     self.histograms.visible.record(nanoseconds(began));
                 }
             }
         } else {
-            answers = self.client.query_many(&ids, TOP, Rank::Count, Some(at_ms))?;
+            answers = self.ask(&ids, at_ms)?;
             self.histograms.visible.record(nanoseconds(began));
         }
         for (place, ((name, id), mut answer)) in tenants.iter().zip(answers).enumerate() {
@@ -225,13 +225,18 @@ impl Replay<'_> {
         Ok(())
     }
 
+    fn ask(&mut self, ids: &[TenantId], at_ms: u64) -> anyhow::Result<Vec<Answer>> {
+        let answers = self.client.query_many(ids, TOP, Rank::Count, Some(at_ms))?;
+        answers.into_iter().map(|answer| known_or_empty(answer, at_ms)).collect()
+    }
+
     /// Names travel on demand: an answer that lacks some is asked for again for a while.
     fn ask_again(&mut self, id: TenantId, at_ms: u64) -> anyhow::Result<Answer> {
         const ATTEMPTS_MAX: u32 = 100;
         let mut answer = Answer::default();
         for _ in 0..ATTEMPTS_MAX {
             self.client.turn(Duration::from_millis(10))?;
-            answer = self.client.query_id(id, TOP, Rank::Count, Some(at_ms))?;
+            answer = self.ask(&[id], at_ms)?.pop().unwrap_or_default();
             if !lacks_names(&answer) {
                 break;
             }

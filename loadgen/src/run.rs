@@ -1,6 +1,6 @@
 //! `loadgen run`: sets the load up, runs it, checks a sample of tenants, writes the report.
 
-use crate::check::{Checked, lacks_names};
+use crate::check::{Checked, known_or_empty, lacks_names};
 use crate::engine::{Engine, Measured, QUERIES, VISIBLE};
 use crate::lane::Lane;
 use crate::pool::Pool;
@@ -18,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mio::{Interest, Poll, Token};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use trendsrv_client::{Answer, Client, Options, SessionConfig, Topology};
 use trendsrv_proto::limits::TOP_K_MAX;
 use trendsrv_proto::{Rank, TenantId, TopicId};
@@ -208,6 +208,7 @@ fn refuse_old_events(
     let ids: Vec<_> = tenants.iter().map(|t| population.tenant_id(*t)).collect();
     let answers = client.query_many(&ids, 1, Rank::Count, None)?;
     for (tenant, answer) in tenants.iter().zip(answers) {
+        let answer = known_or_empty(answer, 0)?;
         if answer.head.events > 0 {
             bail!(
                 "the window of {:?} holds {} events of an earlier run; wait until the window of \
@@ -336,13 +337,19 @@ fn check(
 /// Answers with every name: names travel on demand, so an early answer may lack some.
 fn named_answers(client: &mut Client, ids: &[TenantId]) -> anyhow::Result<Vec<Answer>> {
     const ATTEMPTS_MAX: u32 = 50;
-    let k = u16::try_from(TOP_K_MAX)?;
     for _ in 1..ATTEMPTS_MAX {
-        let answers = client.query_many(ids, k, Rank::Count, None)?;
+        let answers = answers(client, ids)?;
         if !answers.iter().any(lacks_names) {
             return Ok(answers);
         }
         client.turn(Duration::from_millis(20))?;
     }
-    Ok(client.query_many(ids, k, Rank::Count, None)?)
+    answers(client, ids)
+}
+
+fn answers(client: &mut Client, ids: &[TenantId]) -> anyhow::Result<Vec<Answer>> {
+    let answers = client.query_many(ids, u16::try_from(TOP_K_MAX)?, Rank::Count, None)?;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let now_ms = u64::try_from(now_ms)?;
+    answers.into_iter().map(|answer| known_or_empty(answer, now_ms)).collect()
 }

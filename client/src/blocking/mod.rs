@@ -228,21 +228,22 @@ impl Client {
         rank: Rank,
         at_ms: Option<u64>,
     ) -> Result<Answer, ClientError> {
-        let mut answers = self.query_many(&[tenant], k, rank, at_ms)?;
-        Ok(answers.pop().unwrap_or_default())
+        let key = self.ask(tenant, k, rank, at_ms)?;
+        self.answer_of(tenant, key, (k, rank, at_ms))?.map_err(ClientError::Refused)
     }
 
-    /// Asks for many tenants' answers at once; they come back in the order of `tenants`.
+    /// Asks for many tenants' answers at once; they come back in the order of `tenants`, each with
+    /// its answer or its refusal: a tenant that the server does not hold is one of many here.
     ///
     /// # Errors
-    /// As [`Client::query`]; the first refusal ends it.
+    /// When an answer takes longer than the timeout.
     pub fn query_many(
         &mut self,
         tenants: &[TenantId],
         k: u16,
         rank: Rank,
         at_ms: Option<u64>,
-    ) -> Result<Vec<Answer>, ClientError> {
+    ) -> Result<Vec<Result<Answer, Refused>>, ClientError> {
         let mut answers = Vec::with_capacity(tenants.len());
         for some in tenants.chunks(QUERIES_MAX) {
             let mut keys = Vec::with_capacity(some.len());
@@ -279,12 +280,12 @@ impl Client {
         tenant: TenantId,
         mut key: (usize, u32),
         (k, rank, at_ms): (u16, Rank, Option<u64>),
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<Result<Answer, Refused>, ClientError> {
         loop {
             self.wait("the answer to a query", |client| client.answers.contains_key(&key))?;
             match self.answers.remove(&key) {
-                Some(Ok(answer)) => return Ok(answer),
-                Some(Err(Some(refused))) => return Err(ClientError::Refused(refused)),
+                Some(Ok(answer)) => return Ok(Ok(answer)),
+                Some(Err(Some(refused))) => return Ok(Err(refused)),
                 Some(Err(None)) | None => key = self.ask(tenant, k, rank, at_ms)?,
             }
         }
