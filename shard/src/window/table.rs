@@ -94,10 +94,7 @@ impl<'a> Parts<'a> {
     #[inline]
     fn find<const TAGGED: bool>(&self, layout: &Layout, key: u64, hash: u64) -> Option<usize> {
         if TAGGED {
-            let tags = u128::from(self.head[TAGS_LOW]) | u128::from(self.head[TAGS_HIGH]) << 64;
-            let differ = tags ^ (u128::from(tag_of(hash)) * ONES);
-            // The lowest byte marked is a true match; higher ones may be false, hence the key.
-            let mut matches = differ.wrapping_sub(ONES) & !differ & (ONES << 7);
+            let mut matches = tag_matches(self.head, hash);
             let used = Header(self.head).used();
             while matches != 0 {
                 let slot = (matches.trailing_zeros() / 8) as usize;
@@ -193,8 +190,12 @@ pub(super) fn apply<C: Cell, const TAGGED: bool>(
                 continue;
             }
         }
+        let clean = parts.head[PACKED] & DIRTY == 0;
         match count::<C, TAGGED>(&mut parts, layout, hasher, &event, sink) {
-            Counted::Yes => added.applied += 1,
+            Counted::Yes => {
+                added.applied += 1;
+                added.became_dirty |= clean;
+            }
             Counted::Overflow => added.dropped += 1,
             Counted::Room => return Stop::Room(event),
             Counted::Wider => return Stop::Wider(event),
@@ -243,6 +244,7 @@ fn count<C: Cell, const TAGGED: bool>(
         return Counted::Wider;
     }
     *cell = sum;
+    parts.head[PACKED] |= DIRTY;
     if found.is_none() {
         parts.open(layout, slot, key, hash);
         set_used(parts.head, used + 1);
@@ -257,14 +259,6 @@ fn count<C: Cell, const TAGGED: bool>(
     parts.head[EVENTS] += 1;
     parts.head[WATERMARK] = parts.head[WATERMARK].max(event.ts_ms);
     Counted::Yes
-}
-
-/// Sets the dirty mark; `true` when it was clear.
-#[inline]
-pub(super) fn mark_dirty(words: &mut [u64]) -> bool {
-    let was_clean = words[PACKED] & DIRTY == 0;
-    words[PACKED] |= DIRTY;
-    was_clean
 }
 
 /// Moves a window that has events forward by `gap` panes, fewer than a ring, to `at`.
@@ -299,6 +293,27 @@ pub(super) fn expire<C: Cell>(words: &mut [u64], layout: &Layout, at: PaneRow, g
         }
     }
     parts.head[PANE] = at.pane;
+}
+
+/// Marks the top bit of every byte of the tags that matches. The lowest mark is a true one; higher
+/// ones may be false, and a tag may be another topic's: the key decides.
+#[inline]
+fn tag_matches(head: &[u64], hash: u64) -> u128 {
+    let tags = u128::from(head[TAGS_LOW]) | u128::from(head[TAGS_HIGH]) << 64;
+    let differ = tags ^ (u128::from(tag_of(hash)) * ONES);
+    differ.wrapping_sub(ONES) & !differ & (ONES << 7)
+}
+
+/// The slot a topic most likely has, judged by the header alone; slot 0 for a new one.
+#[inline]
+pub(super) fn tagged_slot(head: &[u64], hash: u64) -> usize {
+    (tag_matches(head, hash).trailing_zeros() / 8 % 16) as usize
+}
+
+/// Where probing for a topic begins.
+#[inline]
+pub(super) fn index_place(layout: &Layout, hash: u64) -> usize {
+    low_bits(hash, index_masks(layout).0)
 }
 
 /// Number of places less one, and the bits of an entry that hold `slot + 1`.

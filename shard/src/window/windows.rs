@@ -15,12 +15,13 @@ use super::header::{EVENTS, Header, PACKED, PANE, set_calm, set_used, set_user};
 use super::layout::{HEADER_WORDS, Layout};
 use super::purge;
 use super::relayout::{Source, close_all, copy_header, relayout};
-use super::table::{Added, Event, Stop, TopicHash, TopicSink, apply, expire, mark_dirty};
+use super::table::{Added, Event, Stop, TopicHash, TopicSink, apply, expire};
 use super::view::View;
 use crate::arena::{Arena, SizeUse};
 use crate::grid::{Grid, PaneRow};
 use crate::limits::{ARENA_BYTES_MAX, CHUNK_BYTES_MIN, SLOTS_MAX, TIERS_MAX};
 use crate::memory::{LINE_WORDS, Memory};
+use trendsrv_proto::TopicId;
 
 /// What all windows of a shard share.
 #[derive(Clone, Copy, Debug)]
@@ -218,19 +219,21 @@ impl<M: Memory> Windows<M> {
                 }
             }
         }
-        if added.applied > 0 {
-            added.became_dirty = mark_dirty(self.words_mut(*block));
-        }
         added
     }
 
     /// Moves a window forward to `at`; earlier panes change nothing.
+    #[inline]
     pub fn advance(&mut self, block: &mut Block, at: PaneRow, sink: &mut impl TopicSink) {
+        if at.pane > self.pane(*block) {
+            self.advance_to(block, at, sink);
+        }
+    }
+
+    #[inline(never)]
+    fn advance_to(&mut self, block: &mut Block, at: PaneRow, sink: &mut impl TopicSink) {
         let layout = self.layouts[usize::from(block.class)];
         let words = self.words_mut(*block);
-        if at.pane <= words[PANE] {
-            return;
-        }
         let gap = at.pane - words[PANE];
         if words[EVENTS] == 0 {
             words[PANE] = at.pane;
@@ -260,23 +263,46 @@ impl<M: Memory> Windows<M> {
         self.arena.prefetch(block.line as usize);
     }
 
-    /// Asks for the row, and for tier 0 the slots, that an event in `row` will touch.
+    /// Asks for the row, and for tier 0 all slots, that an event in `row` may touch.
+    ///
+    /// For callers that do not know the topic yet; [`Self::prefetch_event`] asks for less.
     #[inline]
     pub fn prefetch_row(&self, block: Block, row: u32) {
         let layout = &self.layouts[usize::from(block.class)];
         let line = block.line as usize;
-        self.arena
-            .prefetch(line + (layout.rows_at() + row as usize * layout.row_words) / LINE_WORDS);
+        let row_at = layout.rows_at() + row as usize * layout.row_words;
+        self.arena.prefetch(line + row_at / LINE_WORDS);
+        let slot_lines = if layout.tagged() { layout.slots_words / LINE_WORDS } else { 1 };
+        for slot_line in 0..slot_lines {
+            self.arena.prefetch(line + 1 + slot_line);
+        }
+    }
+
+    /// Asks for the slot and the row that an event will touch, some time after
+    /// [`Self::prefetch_head`]: the header says which slot, so it should have arrived.
+    ///
+    /// Asking for exactly these lines, not for all the slots, halves the cost of runs of one event.
+    #[inline]
+    pub fn prefetch_event(&self, block: Block, row: u32, topic: TopicId) {
+        let layout = &self.layouts[usize::from(block.class)];
+        let line = block.line as usize;
+        let row_at = layout.rows_at() + row as usize * layout.row_words;
+        let hash = self.hasher.of(topic.0);
         if layout.tagged() {
-            for slot_line in 0..layout.slots_words / LINE_WORDS {
-                self.arena.prefetch(line + 1 + slot_line);
-            }
+            self.arena.prefetch(line + row_at / LINE_WORDS);
+            let slot = super::table::tagged_slot(self.header(block).0, hash);
+            let slot_at = layout.slots_at() + slot * layout.slot_words;
+            self.arena.prefetch(line + slot_at / LINE_WORDS);
         } else {
-            self.arena.prefetch(line + 1);
+            // The slot is known only after the index has arrived.
+            self.arena.prefetch(line + row_at / LINE_WORDS);
+            let index_at = HEADER_WORDS + super::table::index_place(layout, hash) / 4;
+            self.arena.prefetch(line + index_at / LINE_WORDS);
         }
     }
 
     /// The window's current pane.
+    #[inline]
     #[must_use]
     pub fn pane(&self, block: Block) -> u64 {
         self.header(block).pane()

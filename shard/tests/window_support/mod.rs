@@ -97,7 +97,7 @@ impl Model {
 }
 
 fn decay(age: u64) -> f64 {
-    (15.0_f64 / 16.0).powi(i32::try_from(age).unwrap())
+    (15.0_f64 / 16.0).powi(i32::try_from(age).expect("a sound test"))
 }
 
 /// One window and its model.
@@ -113,9 +113,10 @@ pub struct Pair {
 impl Pair {
     pub fn new(grid: Grid, tiers_max: usize, chunks: usize, pane: u64) -> Self {
         let config = config(grid, tiers_max);
-        let chunk_words = usize::try_from(config.chunk_bytes() / 8).unwrap();
-        let mut windows = Windows::new(&config, HeapMemory::new(chunks * chunk_words)).unwrap();
-        let block = windows.open(7, pane).unwrap();
+        let chunk_words = usize::try_from(config.chunk_bytes() / 8).expect("a sound test");
+        let mut windows =
+            Windows::new(&config, HeapMemory::new(chunks * chunk_words)).expect("a sound test");
+        let block = windows.open(7, pane).expect("a sound test");
         let model = Model::new(&grid, pane);
         Self { grid, windows, block, model, names: Names::default(), view: View::new() }
     }
@@ -181,7 +182,7 @@ pub fn events<'a>(grid: &'a Grid, batch: &'a [(u64, u64, u32)]) -> impl Iterator
 pub fn grids() -> impl Strategy<Value = Grid> {
     let shapes = [(60_000, 1_000), (60_000, 5_000), (3_600_000, 60_000), (2_000, 1_000)];
     proptest::sample::select(shapes.to_vec())
-        .prop_map(|(window, slide)| Grid::new(window, slide).unwrap())
+        .prop_map(|(window, slide)| Grid::new(window, slide).expect("a sound test"))
 }
 
 /// Weights: small, around the edges of the narrow widths, and as large as they come.
