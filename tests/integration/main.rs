@@ -1,0 +1,5 @@
+//! Tests of the real process over its real sockets: one `trendsrv` a test, on ports of its own.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod harness;
+mod main_job;
