@@ -56,7 +56,7 @@ pub(crate) struct RunArgs {
     /// Wait on a 1 ms timer between paced frames instead of spinning
     #[arg(long)]
     sleep: bool,
-    /// Folder for run.json and the histograms [default: bench-results/run-<unix time>]
+    /// Folder for run.json and the histograms [default: bench-results/run-UNIXTIME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
