@@ -38,6 +38,9 @@ pub(crate) struct Engine<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
     pub(crate) used: Used,
+    /// What this program used meanwhile; paced load spins, so it says something only when
+    /// saturated.
+    pub(crate) own: Used,
     /// Events acknowledged while `used` was used.
     pub(crate) acked: u64,
     /// Events whose intended time lies in the measurement.
@@ -110,10 +113,10 @@ impl Engine<'_> {
         loop {
             let now_ns = plan.now_ns();
             if before.is_none() && now_ns >= plan.measure_ns {
-                before = Some((Figures::read(self.server_pid)?, self.tally.all.acked));
+                before = Some(self.figures()?);
             }
             if after.is_none() && now_ns >= plan.end_ns {
-                after = Some((Figures::read(self.server_pid)?, self.tally.all.acked));
+                after = Some(self.figures()?);
             }
             if after.is_some() && self.is_drained(now_ns, &plan) {
                 break;
@@ -132,18 +135,25 @@ impl Engine<'_> {
             self.take_turn(&plan, &mut scratch)?;
         }
         self.bar.finish_and_clear();
-        let (before, acked_before) = before.context("the measurement never began")?;
-        let (after, acked_after) = after.context("the measurement never ended")?;
+        let (before, own_before, acked_before) = before.context("the measurement never began")?;
+        let (after, own_after, acked_after) = after.context("the measurement never ended")?;
         let offered = match self.scenario.rate {
             0 => self.tally.measured.admitted,
             _ => self.offered(&plan, &frames),
         };
         Ok(Measured {
             used: after.since(&before),
+            own: own_after.since(&own_before),
             acked: acked_after - acked_before,
             offered,
             drained: self.lanes.iter().all(Lane::is_idle) && self.visible.is_idle(),
         })
+    }
+
+    /// The server's figures, our own, and the events acknowledged so far.
+    fn figures(&self) -> anyhow::Result<(Figures, Figures, u64)> {
+        let own = Figures::read(std::process::id())?;
+        Ok((Figures::read(self.server_pid)?, own, self.tally.all.acked))
     }
 
     /// Frames due in the measurement, taken or not, as events.

@@ -62,8 +62,6 @@ pub(crate) struct Visible {
     /// Tag of the query on its way, and when its event was due.
     asked: Option<(u32, u64, bool)>,
     pub(crate) latency: Latency,
-    /// Events sent.
-    pub(crate) events: u64,
 }
 
 impl Visible {
@@ -81,7 +79,6 @@ impl Visible {
             sent_ms: VecDeque::new(),
             asked: None,
             latency: Latency::new()?,
-            events: 0,
         })
     }
 
@@ -99,7 +96,8 @@ impl Visible {
             self.wire.session.push(now_ms, tenant, topic, 1, now.wall_ms)?;
             self.wire.session.flush();
             self.sent_ms.push_back(now.wall_ms);
-            self.events += 1;
+            // A session sends requests before events; the event leaves first here.
+            self.wire.drive(now_ms, scratch)?;
             self.ask(intended_ns, now.measured)?;
         }
         self.wire.drive(now_ms, scratch)?;

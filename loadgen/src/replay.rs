@@ -89,11 +89,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     replay.bar.finish_and_clear();
     if let (Some(folder), Some(used)) = (&args.out, used) {
         let mut run = replay.report(seconds);
-        let live = server.tenants_live().unwrap_or_else(|error| {
-            eprintln!("note: live tenants are unknown and reported as 0: {error:#}");
-            0
-        });
+        let live = server.tenants_live()?;
         run.server = ServerFigures::new(&used, run.events_acked, &Machine::read(), live);
+        run.config["server_counters"] = server.counters()?;
         run.config["connect"] = server.connect.clone().into();
         run.config["server_args"] = server.command.clone().into();
         report::write(folder, &run, &replay.histograms)?;

@@ -100,17 +100,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
 
     let checked = check(&server, &population, &sample, &tally.ledger)?;
     let machine = Machine::read();
-    let figures = ServerFigures::new(
-        &measured.used,
-        measured.acked,
-        &machine,
-        server.tenants_live().unwrap_or_else(|error| {
-            eprintln!("note: live tenants are unknown and reported as 0: {error:#}");
-            0
-        }),
-    );
+    let figures =
+        ServerFigures::new(&measured.used, measured.acked, &machine, server.tenants_live()?);
     let histograms = Histograms { ack: tally.ack.clone(), visible, query: queries };
-    let mut run = report_of(args, &scenario, &server, (&tally, unsent, measured));
+    let mut run = report_of(args, &scenario, &server, (&tally, unsent, measured))?;
     run.server = figures;
     run.latency_us = histograms.percentiles();
     run.check = Check {
@@ -119,9 +112,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         mismatches: checked.mismatches,
     };
     run.machine = machine;
+    let spins = scenario.rate > 0 && !scenario.sleep;
     let folder = args.out.clone().unwrap_or_else(report::default_folder);
     report::write(&folder, &run, &histograms)?;
     print!("{}", report::table(&run));
+    let own = run.config["loadgen_ns_cpu_per_event"].as_f64().unwrap_or_default();
+    println!("  loadgen     {own:.1} ns CPU/event{}", if spins { ", spinning" } else { "" });
     println!("  written to  {}", folder.display());
     for (code, message) in &tally.messages {
         println!("  {code}: {message}");
@@ -163,7 +159,7 @@ fn report_of(
     scenario: &Scenario,
     server: &Server,
     (tally, unsent, measured): (&Tally, (u64, u64), Measured),
-) -> Run {
+) -> anyhow::Result<Run> {
     let seconds = measured.used.seconds;
     let sent = tally.measured.admitted - unsent.1;
     let answered = tally.measured.acked + tally.measured.refused;
@@ -172,8 +168,11 @@ fn report_of(
     config["server_args"] = server.command.clone().into();
     config["server_cores"] = args.server.server_cores.clone().into();
     config["loadgen_cores"] = args.server.cores.clone().into();
+    let own = float(measured.own.cpu_ns) / float(measured.acked.max(1));
+    config["loadgen_ns_cpu_per_event"] = own.into();
+    config["server_counters"] = server.counters()?;
     config["names_missing"] = tally.names_missing.into();
-    Run {
+    Ok(Run {
         scenario: args.scenario.clone(),
         commit: report::commit(),
         rustc: report::RUSTC.to_owned(),
@@ -189,7 +188,7 @@ fn report_of(
         rate_acked: float(measured.acked) / seconds.max(1e-9),
         refusals: tally.refusals.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
         ..Run::empty()
-    }
+    })
 }
 
 fn connect(server: &Server) -> anyhow::Result<Client> {

@@ -114,7 +114,7 @@ impl Default for Scenario {
             weight: 1,
             spread_ms: 0,
             pool_bytes: 128 << 20,
-            in_flight_bytes_max: 1 << 20,
+            in_flight_bytes_max: 256 << 10,
             sample: 200,
             visible_probes: 50,
             queries: 100,

@@ -127,7 +127,8 @@ impl Server {
         u32::try_from(pid).context(what)
     }
 
-    fn shards(&self) -> anyhow::Result<serde_json::Value> {
+    /// What the server tells about its shards.
+    pub(crate) fn shards(&self) -> anyhow::Result<serde_json::Value> {
         let (status, body) = http::get(&self.http, "/v1/shards")?;
         if status != 200 {
             bail!("GET http://{}/v1/shards answers {status}", self.http);
@@ -137,8 +138,14 @@ impl Server {
 
     /// Tenants with a live window, over all shards.
     pub(crate) fn tenants_live(&self) -> anyhow::Result<u64> {
-        tenants_live(&self.shards()?)
-            .context("/v1/shards tells no level named `tenants` or `tenants_live`")
+        tenants_live(&self.shards()?).context("/v1/shards tells no levels.tenants.now")
+    }
+
+    /// Each shard's counters since it began.
+    pub(crate) fn counters(&self) -> anyhow::Result<serde_json::Value> {
+        let shards = self.shards()?;
+        let shards = shards["shards"].as_array().map_or(&[][..], Vec::as_slice);
+        Ok(shards.iter().map(|shard| shard["counters"].clone()).collect())
     }
 
     /// Stops a server that was started here and checks how it ended.
@@ -173,12 +180,7 @@ impl Drop for Server {
 }
 
 fn tenants_live(shards: &serde_json::Value) -> Option<u64> {
-    let live = |shard: &serde_json::Value| {
-        shard["levels"].as_array()?.iter().find_map(|level| {
-            let name = level["name"].as_str()?;
-            matches!(name, "tenants" | "tenants_live").then(|| level["now"].as_u64())?
-        })
-    };
+    let live = |shard: &serde_json::Value| shard["levels"]["tenants"]["now"].as_u64();
     shards["shards"].as_array()?.iter().map(live).sum()
 }
 
@@ -196,8 +198,8 @@ mod tests {
     #[test]
     fn live_tenants_are_summed_over_shards() {
         let shards = serde_json::json!({"shards": [
-            {"levels": [{"name": "names", "now": 9}, {"name": "tenants", "now": 3}]},
-            {"levels": [{"name": "tenants", "now": 4}]},
+            {"levels": {"topics": {"now": 9}, "tenants": {"now": 3}}},
+            {"levels": {"tenants": {"now": 4}}},
         ]});
         assert_eq!(tenants_live(&shards), Some(7));
         assert_eq!(tenants_live(&serde_json::json!({"shards": [{}]})), None);
