@@ -57,11 +57,12 @@ fn check_trends(view: &View, model: &Model, grid: &Grid, pane: u64) {
 
 fn check_certified(view: &mut View, model: &Model, pane: u64) {
     let names: Vec<Vec<u8>> = (0..1_000_u64).map(|id| id.to_be_bytes().to_vec()).collect();
-    let named = |id: TopicId| names[usize::try_from(id.0).unwrap()].as_slice();
+    let named =
+        |id: TopicId| names[usize::try_from(id.0).expect("a topic of the model")].as_slice();
     let top: Vec<u64> = view.rank(Rank::Count, 3, named).iter().map(|t| t.topic.0).collect();
     if view.certified() && !top.is_empty() {
         let totals = model.totals(pane);
-        let least = top.iter().map(|topic| totals[topic]).min().unwrap();
+        let least = top.iter().map(|topic| totals[topic]).min().expect("a topic of the model");
         let others = totals.iter().filter(|(topic, _)| !top.contains(topic));
         assert!(others.map(|(_, &weight)| weight).max().unwrap_or(0) <= least, "not the top");
     }
@@ -156,7 +157,7 @@ fn bounds_hold_over_many_purges() {
 fn a_window_is_exact_again_once_its_losses_have_expired() {
     let grid = Grid::new(12_000, 1_000).unwrap();
     let mut pair = Pair::new(grid, 1, 4, START);
-    let many: Vec<_> = (0..50).map(|topic| (START, topic, 1 + topic as u32 % 7)).collect();
+    let many: Vec<_> = (0..50_u32).map(|topic| (START, u64::from(topic), 1 + topic % 7)).collect();
     pair.add(&many);
     pair.windows.view(pair.block, START, &mut pair.view);
     assert!(!pair.view.exact());
@@ -169,4 +170,45 @@ fn a_window_is_exact_again_once_its_losses_have_expired() {
     pair.add(&twelve);
     pair.check_exact(START + 29);
     pair.close();
+}
+
+/// The sum of the purges' `theta`, worked out by hand: a looser one would still be a bound.
+#[test]
+fn a_purge_takes_no_more_than_it_needs() {
+    let grid = Grid::new(12_000, 1_000).unwrap();
+    let mut pair = Pair::new(grid, 1, 4, START);
+    // Weights 1..=12 fill the slots; the thirteenth topic leaves four of them: theta is 8.
+    let batch: Vec<_> = (1..=12_u32).map(|weight| (START, u64::from(weight), weight)).collect();
+    pair.add(&batch);
+    let bound = |pair: &mut Pair, pane| {
+        pair.windows.view(pair.block, pane, &mut pair.view);
+        pair.view.error_bound()
+    };
+    assert_eq!(bound(&mut pair, START), 0);
+    pair.add(&[(START, 100, 1)]);
+    assert_eq!(bound(&mut pair, START), 8);
+    let kept: Vec<u64> = pair.view.topics().iter().map(|topic| topic.topic.0).collect();
+    assert_eq!(kept, [9, 10, 11, 12, 100]);
+    // Credits 1 2 3 4 1 1: the seventh topic leaves three, theta is 1.
+    pair.add(&[(START, 101, 1), (START, 102, 1)]);
+    assert_eq!(bound(&mut pair, START), 9);
+    let kept: Vec<u64> = pair.view.topics().iter().map(|topic| topic.topic.0).collect();
+    assert_eq!(kept, [10, 11, 12, 102]);
+}
+
+#[test]
+fn credit_does_not_outlive_its_weight() {
+    let grid = Grid::new(12_000, 1_000).unwrap();
+    let mut pair = Pair::new(grid, 1, 4, START);
+    pair.add(&[(START, 1, 100)]);
+    let batch: Vec<_> = (11..=22).map(|topic| (START + 5, topic, 10)).collect();
+    pair.add(&batch);
+    pair.add(&[(START + 5, 1, 1)]);
+    // Topic 1 keeps a weight, and a credit, of 1 when its 100 have expired.
+    let batch = [(31, 5), (32, 4), (33, 3), (34, 2), (35, 1)];
+    let batch: Vec<_> = batch.iter().map(|&(topic, w)| (START + 12, topic, w)).collect();
+    pair.add(&batch);
+    // Credits 1 10 5 4 3 2: three stay, theta is 3, after the 10 of the first purge.
+    pair.windows.view(pair.block, START + 12, &mut pair.view);
+    assert_eq!(pair.view.error_bound(), 13);
 }
