@@ -127,7 +127,7 @@ impl Ledger {
             return None;
         }
         self.grow(budget);
-        let credit_due = self.credit_until >= self.credit_told + self.window / 2;
+        let credit_due = self.credit_until - self.credit_told >= self.window / 2;
         let repeated = std::mem::take(&mut self.repeated);
         if self.told == self.done && !credit_due && !repeated {
             return None;
@@ -267,5 +267,9 @@ mod tests {
     fn frames_are_not_counted_without_acknowledgements() {
         let mut ledger = Ledger::new(1, false);
         assert!(ledger.receive(usize::MAX >> 1));
+        ledger.begin(1, 0);
+        assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.credit_until()), Some(u64::MAX));
+        assert!(ledger.receive(100));
+        assert_eq!(ledger.acknowledge(&mut budget()), None, "no credit to renew");
     }
 }
