@@ -15,7 +15,7 @@ pub(crate) fn get(address: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
         .and_then(|mut found| found.next())
         .with_context(|| format!("--http {address:?} is not host:port"))?;
     let mut stream = TcpStream::connect_timeout(&target, timeout)
-        .with_context(|| format!("cannot reach the server's HTTP side at {address}"))?;
+        .with_context(|| format!("no HTTP at {address}; start trendsrv there, or use --spawn"))?;
     stream.set_read_timeout(Some(timeout))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut reply = Vec::new();

@@ -417,3 +417,99 @@ fn take(mut act: impl FnMut() -> std::io::Result<usize>) -> anyhow::Result<Optio
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Peer;
+    use crate::sample::{Ledger, Sample};
+    use crate::scenario::Scenario;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+    use trendsrv_proto::{Refusal, ShardAddress};
+
+    /// Sends `frames` frames to a peer with this plan of refusals. Returns the tally and what the
+    /// peer applied; the peer itself asserts that credit is never overrun.
+    fn drive(frames: usize, plan: &[Option<(Refusal, u32)>]) -> (Tally, Peer, Scenario) {
+        let scenario =
+            Scenario { tenants: 20, frame_events: 50, sample: 19, ..Scenario::default() };
+        let (population, sample) = (Population::new(&scenario), Sample::new(&scenario));
+        let pool = Pool::new(&scenario, &population, &sample, (0, 32), |_| true);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut peer = Peer::new();
+        peer.addresses = vec![ShardAddress::new(address)];
+        peer.plan = plan.iter().copied().collect();
+        let serve = move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut connection, mut bytes) = (peer.accept(), vec![0; 1_500]);
+            while let Ok(n @ 1..) = stream.read(&mut bytes) {
+                stream.write_all(&peer.handle(&mut connection, &bytes[..n])).unwrap();
+            }
+            peer
+        };
+        let server = std::thread::Builder::new().spawn(serve).unwrap();
+        let identity = (9, 0, AckMode::Applied);
+        let mut lane = Lane::connect(address, identity, pool, (50, 1 << 20)).unwrap();
+        let mut tally = Tally::new(Ledger::new(1_000, 60)).unwrap();
+        let (began, mut scratch, mut admitted) = (Instant::now(), vec![0; 4_096], 0);
+        while admitted < frames || !lane.is_idle() {
+            assert!(began.elapsed() < Duration::from_secs(60), "stuck: {:?}", tally.all);
+            let now_ns = u64::try_from(began.elapsed().as_nanos()).unwrap();
+            while admitted < frames && lane.has_room() {
+                lane.admit(now_ns, 5_000_000, true, &mut tally);
+                admitted += 1;
+            }
+            // Readiness is asked for without a poll here: every call may find nothing.
+            lane.mark_ready(true, true);
+            lane.pump(now_ns).unwrap();
+            lane.read(now_ns, &mut scratch, &population, &mut tally).unwrap();
+            std::thread::yield_now();
+        }
+        assert_eq!(lane.unsent(), (0, 0));
+        drop(lane);
+        (tally, server.join().unwrap(), scenario)
+    }
+
+    /// The exact counts of acknowledged events are what the peer applied.
+    fn agree(tally: &Tally, peer: &Peer, scenario: &Scenario) {
+        let (population, sample) = (Population::new(scenario), Sample::new(scenario));
+        let expected = tally.ledger.expected(&population, &[5_000_000; 19]);
+        for (tenant, expected) in sample.tenants().iter().zip(expected) {
+            let id = population.tenant_id(*tenant).0;
+            let applied = peer.applied.iter().filter(|event| event.0 == id).count();
+            assert_eq!(expected.events, applied as u64, "tenant {tenant}");
+        }
+        assert_eq!(tally.all.acked, peer.applied.len() as u64);
+        assert_eq!(tally.all.acked + tally.all.refused, tally.all.admitted);
+        assert_eq!(tally.measured, tally.all);
+        assert_eq!(tally.ack.percentiles().count * 50, tally.all.acked);
+    }
+
+    #[test]
+    fn frames_arrive_once_in_order_through_a_pool_that_wraps() {
+        let (tally, peer, scenario) = drive(300, &[]);
+        assert_eq!(tally.all.acked, 15_000);
+        assert_eq!(peer.duplicates + peer.gaps, 0);
+        assert_eq!(tally.names_missing, 0);
+        agree(&tally, &peer, &scenario);
+    }
+
+    #[test]
+    fn refusals_of_every_class_cost_what_they_say_and_no_more() {
+        let plan = [
+            None,
+            Some((Refusal::Future, 0)),
+            Some((Refusal::Overloaded, 3)),
+            None,
+            Some((Refusal::CreditExceeded, 0)),
+            Some((Refusal::Malformed, 0)),
+            Some((Refusal::TenantsFull, 1)),
+        ];
+        let (tally, peer, scenario) = drive(200, &plan);
+        assert_eq!((tally.all.acked, tally.all.refused), (9_900, 100));
+        assert_eq!((tally.refusals["FUTURE"], tally.refusals["OVERLOADED"]), (1, 1));
+        assert_eq!(peer.duplicates, 0, "a rewind goes to where the server is, not before");
+        agree(&tally, &peer, &scenario);
+    }
+}

@@ -20,6 +20,9 @@ mod latency;
 mod limits;
 #[allow(unsafe_code, reason = "libc calls without a safe wrapper; see the module")]
 mod os;
+#[cfg(test)]
+#[path = "../../client/tests/peer/mod.rs"]
+mod peer;
 mod pool;
 mod population;
 mod probe;

@@ -13,7 +13,7 @@ use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use trendsrv_client::{Answer, Client, Options};
+use trendsrv_client::{Answer, Client, Options, Refused};
 use trendsrv_proto::{Clock, Rank, TenantId};
 
 /// Replays a recorded file and checks every tenant against exact counts
@@ -78,7 +78,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {per_sec}")?;
     let bar = ProgressBar::new(contents.events).with_style(style);
     let (checked, histograms, began) = (Checked::default(), Histograms::new()?, Instant::now());
-    let mut replay = Replay { args, client, exact, checked, histograms, bar, began, contents };
+    let refused = Vec::new();
+    let mut replay =
+        Replay { args, client, exact, checked, histograms, bar, began, contents, refused };
     replay.send()?;
     let seconds = replay.began.elapsed().as_secs_f64();
     let used = match (pid, &before) {
@@ -86,6 +88,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
         _ => None,
     };
     replay.check_at(contents.last_ms, true)?;
+    replay.refused = replay.client.refused();
     replay.bar.finish_and_clear();
     if let (Some(folder), Some(used)) = (&args.out, used) {
         let mut run = replay.report(seconds);
@@ -128,6 +131,7 @@ struct Replay<'a> {
     bar: ProgressBar,
     began: Instant,
     contents: Contents,
+    refused: Vec<Refused>,
 }
 
 impl Replay<'_> {
@@ -262,6 +266,9 @@ impl Replay<'_> {
         run.events_lost = counts.pushed - counts.acked - counts.refused;
         run.rate_offered = float(self.contents.events) / seconds.max(1e-9);
         run.rate_acked = float(counts.acked) / seconds.max(1e-9);
+        for refused in &self.refused {
+            *run.refusals.entry(refused.code.name().to_owned()).or_default() += 1;
+        }
         run.latency_us = self.histograms.percentiles();
         run.check = Check {
             tenants_checked: self.checked.tenants,
@@ -272,7 +279,7 @@ impl Replay<'_> {
     }
 
     /// Prints the outcome and fails when something is wrong.
-    fn verdict(&mut self, seconds: f64) -> anyhow::Result<()> {
+    fn verdict(&self, seconds: f64) -> anyhow::Result<()> {
         let counts = self.client.counts();
         println!(
             "replayed {} events in {seconds:.2} s: {} acknowledged, {} refused, {} uncertain",
@@ -285,7 +292,7 @@ impl Replay<'_> {
         for line in &self.checked.explained {
             eprintln!("mismatch: {line}");
         }
-        for refused in self.client.refused() {
+        for refused in &self.refused {
             eprintln!(
                 "refused: {} events, {}: {}",
                 refused.events,

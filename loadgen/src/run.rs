@@ -67,7 +67,10 @@ impl RunArgs {
     fn scenario(&self) -> anyhow::Result<Scenario> {
         let mut scenario = Scenario::load(&self.scenario)?;
         scenario.rate = self.rate.unwrap_or(scenario.rate);
-        scenario.tenants = self.tenants.unwrap_or(scenario.tenants);
+        if let Some(tenants) = self.tenants {
+            scenario.tenants = tenants;
+            scenario.sample = scenario.sample.min(tenants.saturating_sub(1) as usize).max(1);
+        }
         scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
         scenario.warmup_seconds = self.warmup_seconds.unwrap_or(scenario.warmup_seconds);
         scenario.seed = self.seed.unwrap_or(scenario.seed);

@@ -11,20 +11,20 @@ use trendsrv_proto::NameError;
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The address means nothing.
-    #[error("{address:?} is not an address: {source}; write host:port, such as 127.0.0.1:7171")]
+    #[error("{address:?} is not an address: {cause}; write host:port, such as 127.0.0.1:7171")]
     Address {
         /// What was given.
         address: String,
         /// What the resolver said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Nobody takes the connection.
-    #[error("cannot connect to {address}: {source}; is trendsrv listening there?")]
+    #[error("cannot connect to {address}: {cause}; is trendsrv listening there?")]
     Connect {
         /// Where.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Whoever listens there does not greet as trendsrv does.
     #[error("{address} does not greet as trendsrv does: {why}; is it the --listen address?")]
@@ -43,12 +43,12 @@ pub enum ClientError {
         why: String,
     },
     /// The operating system failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Io {
         /// Doing what.
         what: &'static str,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// An answer did not come in time.
     #[error("{what} took longer than {after_ms} ms{last}; raise the timeout or look at the server")]
@@ -64,14 +64,14 @@ pub enum ClientError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A name breaks the rule for names.
-    #[error("{kind} name {name:?}: {source}")]
+    #[error("{kind} name {name:?}: {cause}")]
     Name {
         /// Tenant or topic.
         kind: &'static str,
         /// The name.
         name: String,
         /// The rule.
-        source: NameError,
+        cause: NameError,
     },
     /// The dictionary is full.
     #[error(transparent)]

@@ -127,7 +127,7 @@ pub(super) fn probe(
     config: &SessionConfig,
     timeout: Duration,
 ) -> Result<Topology, ClientError> {
-    let connect = |source| ClientError::Connect { address, source };
+    let connect = |cause| ClientError::Connect { address, cause };
     let greeting = |why: String| ClientError::Greeting { address, why };
     let mut stream = std::net::TcpStream::connect_timeout(&address, timeout).map_err(connect)?;
     stream.set_read_timeout(Some(timeout)).map_err(connect)?;

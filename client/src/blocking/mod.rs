@@ -104,7 +104,7 @@ impl Client {
         let topology = lane::probe(address, &config, options.timeout)?;
         let names = Names::new(options.names_max);
         let router = Router::new(&config, Arc::new(topology), names)?;
-        let io = |source| ClientError::Io { what: "starting to poll sockets", source };
+        let io = |cause| ClientError::Io { what: "starting to poll sockets", cause };
         let poll = mio::Poll::new().map_err(io)?;
         let lanes = (0..router.lanes()).map(Lane::new).collect();
         let mut client = Self {
@@ -137,10 +137,10 @@ impl Client {
     }
 
     fn remember(&mut self, kind: &'static str, name: &str) -> Result<u64, ClientError> {
-        let id = Names::id_of(name).map_err(|source| ClientError::Name {
+        let id = Names::id_of(name).map_err(|cause| ClientError::Name {
             kind,
             name: name.to_owned(),
-            source,
+            cause,
         })?;
         self.router.names_mut().insert(id, name)?;
         Ok(id)
@@ -202,7 +202,8 @@ impl Client {
         self.wait("acknowledgement of every event", |client| client.router.is_idle())
     }
 
-    /// Asks for a tenant's answer as of now, or of the window that ends at `at_ms`.
+    /// Asks for a tenant's answer as of now, or of the window that ends at `at_ms`. Requests
+    /// overtake batches: events are sure to be in the answer after [`Client::flush`] only.
     ///
     /// # Errors
     /// When the query is refused or takes longer than the timeout.
@@ -398,10 +399,10 @@ impl Client {
         }
         let due = due_ms.map(|due| Duration::from_millis(due.saturating_sub(now_ms)));
         let pause = due.map_or(timeout, |due| timeout.min(due));
-        if let Err(source) = self.poll.poll(&mut self.ready, Some(pause))
-            && source.kind() != io::ErrorKind::Interrupted
+        if let Err(cause) = self.poll.poll(&mut self.ready, Some(pause))
+            && cause.kind() != io::ErrorKind::Interrupted
         {
-            return Err(ClientError::Io { what: "waiting for the server", source });
+            return Err(ClientError::Io { what: "waiting for the server", cause });
         }
         for event in &self.ready {
             self.lanes[event.token().0].mark_ready();
@@ -454,8 +455,8 @@ impl Client {
         let registry = self.poll.registry();
         match self.lanes[index].connect(address, registry, self.options.timeout) {
             Ok(()) => self.router.lane_mut(index).handle_connected(now_ms),
-            Err(source) => {
-                let error = ClientError::Connect { address, source };
+            Err(cause) => {
+                let error = ClientError::Connect { address, cause };
                 self.last_trouble = Some(error.to_string());
                 self.router.lane_mut(index).handle_disconnect(now_ms);
             }
@@ -518,7 +519,7 @@ fn keep_newest<T>(queue: &mut VecDeque<T>, item: T, max: usize) {
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, ClientError> {
-    let bad = |source| ClientError::Address { address: address.to_owned(), source };
+    let bad = |cause| ClientError::Address { address: address.to_owned(), cause };
     let mut found = address.to_socket_addrs().map_err(bad)?;
     found.next().ok_or_else(|| bad(io::Error::other("the name has no address")))
 }
