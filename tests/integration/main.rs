@@ -1,5 +1,11 @@
 //! Tests of the real process over its real sockets: one `trendsrv` a test, on ports of its own.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod bad_input;
+mod delivery;
 mod harness;
 mod main_job;
+mod names;
+mod startup;
+mod subscriptions;
+mod tenants;

@@ -12,8 +12,8 @@ mod peer;
 mod process;
 
 pub(crate) use http::{Http, escape};
-pub(crate) use peer::{Event, Peer, named_frame};
-pub(crate) use process::Server;
+pub(crate) use peer::{Event, Peer, Refusal, Witness, events_frame, hello, named_frame, resealed};
+pub(crate) use process::{Exit, Server, command};
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
 //! A connection of the binary protocol that says what a test wants, also what no client would.
 
-use super::DEADLINE;
+use super::{DEADLINE, Server};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 use trendsrv_client::Answer;
 use trendsrv_client::proto::{
     AckMode, EventRecord, EventsHead, Frame, Header, Hello, NamedEvent, NamedWriter,
@@ -43,7 +45,21 @@ pub(crate) type Event<'a> = (&'a str, &'a str, u32, u64);
 impl Peer {
     /// A connection on which nothing was said.
     pub(crate) fn silent(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// As [`Self::greeted`], with little room in the kernel for what it does not read.
+    pub(crate) fn with_small_buffer(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut peer = Self::over(socket.into());
+        peer.send(&hello(0, 0, AckMode::Applied));
+        peer.welcome();
+        peer
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -162,6 +178,31 @@ impl Peer {
         }
     }
 
+    /// The weight of a tenant's window once it has grown to `least`: what other connections left
+    /// behind may still be on its way between shards.
+    pub(crate) fn settled_total(&mut self, tenant: &str, least: u64) -> u64 {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let total = self.total(tenant);
+            if total >= least || Instant::now() > until {
+                return total;
+            }
+        }
+    }
+
+    /// What the server says next, if it does so within this time.
+    pub(crate) fn next_within(&mut self, time: Duration) -> Option<Got> {
+        if self.inbox.is_empty() {
+            self.stream.set_read_timeout(Some(time)).unwrap();
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            if peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                return None;
+            }
+        }
+        self.next()
+    }
+
     /// Waits until the server closes; what it still says is dropped.
     pub(crate) fn closed(&mut self) {
         while self.next().is_some() {}
@@ -250,4 +291,32 @@ pub(crate) fn resealed(kind: u8, flags: u8, tag: u32, body: &[u8]) -> Vec<u8> {
     frame[6..8].copy_from_slice(&check.to_le_bytes()[..2]);
     frame.extend(body);
     frame
+}
+
+/// A connection beside those a test abuses: its own events go on counting.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    peer: Peer,
+    ts_ms: u64,
+    /// Events it sent.
+    pub(crate) events: u64,
+}
+
+impl Witness {
+    pub(crate) fn new(server: &Server, ts_ms: u64) -> Self {
+        Self { peer: Peer::greeted(server.tcp), ts_ms, events: 0 }
+    }
+
+    /// Sends an event and reads that it counts.
+    pub(crate) fn works(&mut self) {
+        self.events += 1;
+        self.peer.send(&named_frame(self.events, &[("witness", "t", 1, self.ts_ms)]));
+        self.peer.acked(self.events);
+        assert_eq!(self.peer.total("witness"), self.events);
+    }
+
+    /// What another tenant's window holds.
+    pub(crate) fn total(&mut self, tenant: &str) -> u64 {
+        self.peer.total(tenant)
+    }
 }

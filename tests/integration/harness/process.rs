@@ -64,6 +64,19 @@ impl Server {
         self.allowed.push(text);
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.process.log).unwrap()
+    }
+
+    /// Memory it holds now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// Asks it to end, as a supervisor does.
     pub(crate) fn terminate(&self) {
         let pid = self.process.child.id().to_string();
