@@ -144,6 +144,10 @@ impl Pair {
         assert_eq!(view.total(), totals.values().sum::<u64>(), "total at {pane}");
         assert_eq!(view.events(), self.model.live(pane).count() as u64, "events at {pane}");
         assert_eq!(self.windows.is_empty_at(self.block, pane), totals.is_empty());
+        if pane == self.windows.pane(self.block) {
+            assert_eq!(self.windows.total(self.block), view.total(), "the header's total");
+            assert_eq!(self.windows.events(self.block), view.events(), "the header's events");
+        }
         for topic in view.topics() {
             let wanted = totals.get(&topic.topic.0).copied();
             assert_eq!(Some(topic.total), wanted, "topic {:?} at {pane}", topic.topic);
