@@ -149,7 +149,7 @@ impl Bench {
                 }
                 for part in runs_from(events, run, first + AHEAD) {
                     let block = self.blocks[part[0].tenant as usize];
-                    self.windows.prefetch_event(block, at.row(), TopicId(part[0].topic));
+                    self.windows.prefetch_event(block, at, TopicId(part[0].topic));
                 }
             }
             let ts_ms = self.grid.start_ms(self.pane);

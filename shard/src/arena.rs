@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! memory  | chunk 0        | chunk 1        | chunk 2        | …        equal chunks (2^n bytes)
-//! size    | 2,176 B blocks | free           | 8,960 B blocks |          assigned on demand
+//! size    | 2,112 B blocks | free           | 8,960 B blocks |          assigned on demand
 //! blocks  |u|u|f|u|f|.|.|.|                                             used, freed, fresh
 //!              ^-----'  freed blocks link each other through their first word
 //! ```

@@ -17,6 +17,8 @@ pub(crate) struct Early {
 #[derive(Debug)]
 pub(crate) struct EarlyQueue {
     panes: std::collections::VecDeque<(u64, Vec<Early>)>,
+    /// The memory of a pane that has opened, for the next one.
+    spare: Vec<Early>,
     count: usize,
     early_max: usize,
     pub(crate) count_high: usize,
@@ -25,7 +27,7 @@ pub(crate) struct EarlyQueue {
 impl EarlyQueue {
     pub(crate) const fn new(early_max: usize) -> Self {
         let panes = std::collections::VecDeque::new();
-        Self { panes, count: 0, early_max, count_high: 0 }
+        Self { panes, spare: Vec::new(), count: 0, early_max, count_high: 0 }
     }
 
     /// Whether `more` events may wait too.
@@ -36,7 +38,7 @@ impl EarlyQueue {
     pub(crate) fn push(&mut self, pane: u64, early: Early) {
         let at = self.panes.partition_point(|(waiting, _)| *waiting < pane);
         if self.panes.get(at).is_none_or(|(waiting, _)| *waiting != pane) {
-            self.panes.insert(at, (pane, Vec::new()));
+            self.panes.insert(at, (pane, std::mem::take(&mut self.spare)));
         }
         self.panes[at].1.push(early);
         self.count += 1;
@@ -53,7 +55,11 @@ impl EarlyQueue {
                 self.count -= 1;
                 return Some(early);
             }
-            self.panes.pop_front();
+            if let Some((_, waiting)) = self.panes.pop_front()
+                && waiting.capacity() > self.spare.capacity()
+            {
+                self.spare = waiting;
+            }
         }
         None
     }

@@ -1,9 +1,11 @@
 //! One core's state and rules: windows, trends, deduplication. Sans-IO, no clock, no unsafe.
 #![forbid(unsafe_code)]
 
+mod admit;
 mod answer;
 mod arena;
 mod config;
+mod count;
 mod early;
 mod effect;
 mod grid;
@@ -26,7 +28,7 @@ pub use arena::SizeUse;
 pub use config::{EARLY_MAX_DEFAULT, ShardConfig};
 pub use effect::{Counted, Effect, Effects, Refused, ReplyTo};
 pub use grid::{Cursor, Grid, GridError, PaneRow};
-pub use marks::{Lane, MARK_BYTES, Sequence};
+pub use marks::{Lane, MARK_BYTES, Sequence, Standing};
 pub use memory::{HeapMemory, Memory};
 pub use programs::{Programs, Trending};
 pub use read::{Ask, TenantLine};

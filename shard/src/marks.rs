@@ -37,6 +37,15 @@ pub struct Sequence {
     pub seq: u64,
 }
 
+/// Where a producer stands at one owner, or at several of them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// One more than the largest sequence number applied.
+    pub next: u64,
+    /// The smallest sequence number that was refused and has not come again.
+    pub refused: Option<u64>,
+}
+
 /// What to do with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -74,14 +83,14 @@ impl Marks {
         Self { table, producers_max, clock: 0, evicted: 0 }
     }
 
-    /// A producer says hello: its next sequence number here, or the newer epoch that fences it.
-    pub(crate) fn greet(&mut self, lane: Lane, epoch: u32) -> Result<u64, u32> {
+    /// A producer says hello: where it stands here, or the newer epoch that fences it.
+    pub(crate) fn greet(&mut self, lane: Lane, epoch: u32) -> Result<Standing, u32> {
         let mark = self.mark(lane, epoch);
         if epoch < mark.epoch {
             return Err(mark.epoch);
         }
         mark.renew(epoch);
-        Ok(mark.refused.unwrap_or(mark.next))
+        Ok(Standing { next: mark.next, refused: mark.refused })
     }
 
     /// Whether the part with this sequence is to be applied. Changes no mark.
@@ -149,6 +158,28 @@ impl Marks {
     }
 }
 
+impl Standing {
+    /// A producer nobody has heard of.
+    pub const NEW: Self = Self { next: 1, refused: None };
+
+    /// What two owners say together. A frame need not have had events for both, so the larger
+    /// mark counts, but a frame that one of them refused must come again.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let refused = match (self.refused, other.refused) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        Self { next: self.next.max(other.next), refused }
+    }
+
+    /// The sequence number to go on from.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.refused.map_or(self.next, |refused| refused.min(self.next))
+    }
+}
+
 impl Mark {
     fn renew(&mut self, epoch: u32) {
         if epoch > self.epoch {
@@ -174,7 +205,7 @@ mod tests {
     #[test]
     fn a_part_is_applied_once() {
         let mut marks = Marks::new(4);
-        assert_eq!(marks.greet(LANE, 0), Ok(1));
+        assert_eq!(marks.greet(LANE, 0), Ok(Standing::NEW));
         assert_eq!(marks.turn(&at(0, 1)), Turn::Apply);
         assert_eq!(marks.turn(&at(0, 1)), Turn::Apply, "asking changes nothing");
         marks.applied(&at(0, 1));
@@ -187,10 +218,19 @@ mod tests {
         let mut marks = Marks::new(4);
         marks.refused(&at(0, 3));
         assert_eq!(marks.turn(&at(0, 4)), Turn::Gap { expected: 3 });
-        assert_eq!(marks.greet(LANE, 0), Ok(3));
+        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 1, refused: Some(3) }));
         assert_eq!(marks.turn(&at(0, 3)), Turn::Apply);
         marks.applied(&at(0, 3));
         assert_eq!(marks.turn(&at(0, 4)), Turn::Apply);
+    }
+
+    #[test]
+    fn a_frame_refused_by_one_owner_comes_again_whatever_others_applied() {
+        let at = |next, refused| Standing { next, refused };
+        assert_eq!(at(5, None).and(at(9, None)).next_seq(), 9);
+        assert_eq!(at(9, None).and(at(4, Some(4))).next_seq(), 4);
+        assert_eq!(at(4, Some(7)).and(at(4, Some(5))).and(Standing::NEW).next_seq(), 4);
+        assert_eq!(at(4, Some(5)).and(at(9, Some(7))).next_seq(), 5);
     }
 
     #[test]
@@ -210,7 +250,8 @@ mod tests {
             marks.applied(&Sequence { lane, epoch: 0, seq: 5 });
         }
         assert!(marks.len() <= 8 && marks.evicted > 0);
-        assert_eq!(marks.greet(Lane { producer: 8, ..LANE }, 0), Ok(6), "the newest is kept");
-        assert_eq!(marks.greet(Lane { producer: 0, ..LANE }, 0), Ok(1), "the oldest is unknown");
+        let mut next = |producer| marks.greet(Lane { producer, ..LANE }, 0).map(|at| at.next);
+        assert_eq!(next(8), Ok(6), "the newest is kept");
+        assert_eq!(next(0), Ok(1), "the oldest is unknown");
     }
 }

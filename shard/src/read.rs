@@ -184,7 +184,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// Reads the window and gives it a new version when it is not what was read last.
     fn refresh(&mut self, found: &Found) -> u64 {
         self.read(found);
-        let fingerprint = self.fingerprint();
+        let fingerprint = self.fingerprint(found.slot);
         let record = self.tenants.record_mut(found.slot);
         if record.fingerprint != fingerprint {
             record.fingerprint = fingerprint;
@@ -193,13 +193,21 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         record.version
     }
 
-    /// Changes with everything an answer can show, whatever its order; never 0.
-    fn fingerprint(&self) -> u64 {
+    /// Changes with everything an answer can show, whatever the order of its topics; never 0.
+    fn fingerprint(&self, slot: Slot) -> u64 {
+        let mix = |so_far: u64, value: u64| fmix64(so_far.rotate_left(7) ^ value);
         let topics = self.view.topics().iter().fold(0_u64, |sum, row| {
-            let seen = fmix64(row.topic.0 ^ row.total.rotate_left(32) ^ row.score_milli as u64);
-            sum.wrapping_add(fmix64(seen ^ row.velocity_milli as u64))
+            // A name that has become known shows, too.
+            let named = u64::from(!self.topics.name(row.topic).is_empty());
+            let rates = [row.velocity_milli.cast_unsigned(), row.score_milli.cast_unsigned()];
+            let trend = named << 8 | u64::from(row.trend as u8);
+            let values = [row.total, row.high, rates[0], rates[1], trend];
+            sum.wrapping_add(values.into_iter().fold(row.topic.0, mix))
         });
-        fmix64(topics ^ self.view.events().rotate_left(17) ^ self.view.total()) | 1
+        let (view, record) = (&self.view, self.tenants.record(slot));
+        let totals = [view.total(), view.events(), view.error_bound()];
+        let losses = [record.late, record.dropped, record.shed];
+        totals.into_iter().chain(losses).fold(topics, mix) | 1
     }
 
     fn answer(&mut self, found: &Found, ask: &Ask<'_>) -> Answer<'_> {

@@ -11,7 +11,7 @@
 //! Invariants
 //! - linear probing over a power of two at no more than half load, so a search ends;
 //! - an id is mixed with the secret of the process before it picks a bucket;
-//! - `removals` grows whenever entries may have moved: places found before are void then;
+//! - a removal moves entries: places found before are void then;
 //! - a tenant without a window in the index is in the list of the emptied, longest empty first.
 
 use crate::memory::Memory;
@@ -24,7 +24,7 @@ use trendsrv_proto::{TenantId, fmix64};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u32);
 
-/// A place in the index, good until `removals` changes.
+/// A place in the index, good until a tenant is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(u32);
 
@@ -60,8 +60,6 @@ pub(crate) struct Tenants<M> {
     count: usize,
     emptied: usize,
     tenants_max: usize,
-    /// Changes when places found before are void.
-    pub(crate) removals: u64,
 }
 
 /// Words of index that `tenants_max` tenants need.
@@ -90,7 +88,6 @@ impl<M: Memory> Tenants<M> {
             count: 0,
             emptied: 0,
             tenants_max,
-            removals: 0,
         }
     }
 
@@ -141,35 +138,65 @@ impl<M: Memory> Tenants<M> {
         *word = pack(unpack(*word).0, block);
     }
 
-    /// Whether a new tenant needs an emptied one to leave.
-    pub(crate) const fn is_full(&self) -> bool {
-        self.count >= self.tenants_max
+    /// Tenants that may be admitted before anyone has to leave.
+    pub(crate) const fn free(&self) -> usize {
+        self.tenants_max - self.count
     }
 
-    /// Forgets the longest-empty tenant and returns its slot and parked window.
+    /// Tenants that may be admitted if every emptied one leaves.
+    pub(crate) const fn room(&self) -> usize {
+        self.free() + self.emptied
+    }
+
+    /// Forgets the longest-empty tenant and returns its slot, version and parked window.
     /// `None`: every tenant has a live window.
-    pub(crate) fn evict(&mut self) -> Option<(Slot, Option<Block>)> {
+    pub(crate) fn evict(&mut self) -> Option<(Slot, u64, Option<Block>)> {
         let slot = match self.oldest_emptied {
             NONE => return None,
             slot => slot,
         };
-        let parked = self.records[slot as usize].parked;
+        let Tenant { version, parked, .. } = self.records[slot as usize];
         self.remove(slot);
-        Some((Slot(slot), parked))
+        Some((Slot(slot), version, parked))
     }
 
-    /// Admits a tenant that is not there yet.
+    /// Forgets a tenant that has no window.
+    pub(crate) fn forget(&mut self, id: TenantId) {
+        if let Some(place) = self.find(id) {
+            let (slot, _) = self.at(place);
+            self.remove(slot.0);
+        }
+    }
+
+    /// Puts a tenant, when it is emptied, behind all others that are.
+    pub(crate) fn spare(&mut self, id: TenantId) {
+        if let Some(place) = self.find(id)
+            && self.is_emptied(place)
+        {
+            let (slot, _) = self.at(place);
+            self.unlink(slot.0);
+            self.mark_emptied(slot);
+        }
+    }
+
+    /// Whether the tenant at a place has no window.
+    pub(crate) fn is_emptied(&self, place: Place) -> bool {
+        self.records[self.at(place).0.0 as usize].emptied
+    }
+
+    /// Admits a tenant that is not there yet. It is emptied until its window opens.
     ///
     /// # Panics
     /// When the table is full: the caller evicts first.
     pub(crate) fn admit(&mut self, id: TenantId) -> Place {
-        assert!(!self.is_full(), "no room for another tenant");
+        assert!(self.free() > 0, "no room for another tenant");
         let slot = self.free.pop().unwrap_or_else(|| {
             self.records.push(Tenant::default());
             u32::try_from(self.records.len() - 1).unwrap_or(NONE)
         });
         self.records[slot as usize] = Tenant { id, live: true, ..Tenant::default() };
         self.count += 1;
+        self.mark_emptied(Slot(slot));
         let mut at = self.bucket(id);
         while self.index.words()[at * 2 + 1] != 0 {
             at = (at + 1) & self.mask;
@@ -209,7 +236,6 @@ impl<M: Memory> Tenants<M> {
         self.records[slot as usize] = Tenant::default();
         self.free.push(slot);
         self.count -= 1;
-        self.removals += 1;
     }
 
     /// Backward-shift deletion (Knuth, TAOCP 3, 6.4 algorithm R): no tombstones.
@@ -331,11 +357,13 @@ mod tests {
     }
 
     fn admit(tenants: &mut Tenants<HeapMemory>, id: TenantId) -> Option<Slot> {
-        if tenants.is_full() {
+        if tenants.free() == 0 {
             tenants.evict()?;
         }
         let place = tenants.admit(id);
-        Some(tenants.at(place).0)
+        let (slot, _) = tenants.at(place);
+        tenants.mark_live(slot);
+        Some(slot)
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::shard::Shard;
 use crate::subscriptions::Key;
 use crate::tenants::Slot;
 use std::collections::VecDeque;
-use trendsrv_proto::{Clock, NameKind, TenantId, TopicId};
+use trendsrv_proto::{Clock, NameKind, Rank, TenantId, TopicId};
 
 /// How far the work of the current slide has come.
 #[derive(Debug, Default)]
@@ -29,6 +29,9 @@ pub(crate) struct Ticker {
     sweep_at: u32,
     sweep_due_milli: u64,
     swept_ms: u64,
+    /// The pane that tenants were judged at to make room, and how many are still to be judged.
+    room_pane: u64,
+    room_left: u32,
 }
 
 impl Ticker {
@@ -48,8 +51,11 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         if slide > self.ticker.slide {
             self.ticker.slide = slide;
             self.ticker.changed.append(&mut self.dirty);
-            self.ticker.subscription = None;
-            self.ticker.subscriptions_due = self.subscriptions.len() > 0;
+            if !self.ticker.subscriptions_due {
+                // A round that is under way goes on, so that its last readers have their turn.
+                self.ticker.subscription = None;
+                self.ticker.subscriptions_due = self.subscriptions.len() > 0;
+            }
             self.ticker.unnamed_due = self.ticker.unnamed.len().min(UNNAMED_PER_SLIDE);
         }
         let pane = slide;
@@ -77,13 +83,16 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             let Some(slot) = self.ticker.changed.pop() else { return };
             let Some(id) = self.tenants.id_at(slot) else { continue };
             let Some(place) = self.tenants.find(id) else { continue };
-            if let (_, Some(block)) = self.tenants.at(place) {
-                self.windows.take_dirty(block);
-                self.windows.view(block, self.windows.pane(block), &mut self.view);
-                let topics = &self.topics;
-                let name = |topic: TopicId| topics.name(topic);
-                self.programs.summarise(slot, &self.view, &name, &mut self.tldr);
+            let (_, Some(block)) = self.tenants.at(place) else { continue };
+            // A slot that changed hands may be listed twice.
+            if !self.windows.take_dirty(block) {
+                continue;
             }
+            self.windows.view(block, self.windows.pane(block), &mut self.view);
+            let topics = &self.topics;
+            let name = |topic: TopicId| topics.name(topic);
+            self.view.rank(Rank::Score, EAGER_TOPICS, |topic| name(topic).as_bytes());
+            self.programs.summarise(slot, &self.view, &name, &mut self.tldr);
         }
     }
 
@@ -134,16 +143,40 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let due = (self.ticker.sweep_due_milli / 1_000).min(SWEEP_PER_TURN);
         let kept_milli = self.ticker.sweep_due_milli - due * 1_000;
         self.ticker.sweep_due_milli = kept_milli.min(u64::from(slots) * 1_000);
-        let time_ms = match self.config.clock {
+        let pane = self.config.grid.pane_of(self.emptiness_ms(now_ms));
+        for _ in 0..due {
+            self.sweep_next(pane);
+        }
+    }
+
+    /// Looks at a slice of the tenants at once, because room is needed. Returns `false` when all
+    /// have been looked at in this pane.
+    pub(crate) fn sweep_for_room(&mut self, time_ms: u64) -> bool {
+        let pane = self.config.grid.pane_of(time_ms);
+        if pane > self.ticker.room_pane {
+            (self.ticker.room_pane, self.ticker.room_left) = (pane, self.tenants.slots());
+        }
+        let slice = self.ticker.room_left.min(SWEEP_FOR_ROOM);
+        for _ in 0..slice {
+            self.sweep_next(pane);
+        }
+        self.ticker.room_left -= slice;
+        slice > 0
+    }
+
+    /// The time at which windows are judged to be empty.
+    pub(crate) const fn emptiness_ms(&self, now_ms: u64) -> u64 {
+        match self.config.clock {
             Clock::Wall => now_ms,
             Clock::Event => self.stats.event_time_max_ms,
-        };
-        let pane = self.config.grid.pane_of(time_ms);
-        for _ in 0..due {
-            self.ticker.sweep_at =
-                if self.ticker.sweep_at + 1 < slots { self.ticker.sweep_at + 1 } else { 0 };
-            self.sweep_one(Slot(self.ticker.sweep_at), pane);
         }
+    }
+
+    fn sweep_next(&mut self, pane: u64) {
+        let slots = self.tenants.slots();
+        self.ticker.sweep_at =
+            if self.ticker.sweep_at + 1 < slots { self.ticker.sweep_at + 1 } else { 0 };
+        self.sweep_one(Slot(self.ticker.sweep_at), pane);
     }
 
     fn sweep_one(&mut self, slot: Slot, pane: u64) {
@@ -167,6 +200,10 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 const SWEEP_MS: u64 = 10_000;
 /// Tenants looked at in one turn, about 20 us.
 const SWEEP_PER_TURN: u64 = 256;
+/// Tenants looked at between two looks whether there is room.
+const SWEEP_FOR_ROOM: u32 = 1_024;
+/// Topics that are ranked for programs which summarise unasked.
+const EAGER_TOPICS: usize = 10;
 /// Early events counted in one turn.
 const EARLY_PER_TURN: usize = 2_048;
 /// Changed tenants summarised in one turn.

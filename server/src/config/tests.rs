@@ -214,11 +214,11 @@ fn the_plan_adds_up() {
     let config = config(&["--shards", "2", "--window-memory", "1GiB"]);
     let plan = MemoryPlan::new(&config);
     let tenants = config.tenants_per_shard_max() as u64;
-    assert_eq!(plan.bytes_of("windows"), tenants * 2_176);
+    assert_eq!(plan.bytes_of("windows"), tenants * 2_112);
     let lines: u64 = plan.per_shard.iter().map(|line| line.bytes).sum();
     let passing: u64 = plan.passing.iter().map(|line| line.bytes).sum();
     assert_eq!(plan.planned_bytes(), 2 * lines + plan.program_bytes);
-    let growth = (512 << 20) - tenants * 2_176;
+    let growth = (512 << 20) - tenants * 2_112;
     assert_eq!(plan.cap_bytes(), plan.planned_bytes() + 2 * growth + passing);
     let table = plan.to_string();
     for line in plan.per_shard.iter().chain(&plan.passing) {

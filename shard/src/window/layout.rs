@@ -5,8 +5,9 @@
 //! ```text
 //! word 0       8            slots_at                rows_at                       words
 //!      | header | index      | slots                 | rows[panes]                 |
-//!      | 1 line | u16 …      | exact: key total      | head, [lost], cell[slot] …  |
-//!      |        | (tier > 0) | lossy: + credit from  |                             |
+//!      | 1 line | u16 …      | tier 0: key           | head, [lost], cell[slot] …  |
+//!      |        | (tier > 0) | above: key total      |                             |
+//!      |        |            | lossy: + credit from  |                             |
 //! ```
 //!
 //! A class is (tier, width, lossy). The lossy class of a tier and width has the size of the exact
@@ -14,9 +15,12 @@
 //!
 //! | 60 panes, 16-bit cells | bytes | exact slots | lossy slots |
 //! |---|---|---|---|
-//! | tier 0 | 2,176 | 12 | 6 |
+//! | tier 0 | 2,112 | 12 | 4 |
 //! | tier 1 | 8,960 | 60 | 48 |
 //! | tier 2 | 35,840 | 252 | 220 |
+//!
+//! Tier 0 keeps no total of a topic: its few rows are summed when somebody asks. An event then only
+//! reads the line of its slot, and a pane that passes touches no slot at all.
 //!
 //! Invariants
 //! - every part starts on a word, slots and rows of the exact 16-bit classes on a cache line;
@@ -83,6 +87,11 @@ impl Layout {
         usize::from(class / 2)
     }
 
+    /// Whether slots hold the topic only, and its total is the sum of its cells.
+    pub(crate) const fn keys_only(&self) -> bool {
+        self.slot_words == 1
+    }
+
     /// Whether the topics are found through tags in the header (else through the index).
     pub(crate) const fn tagged(&self) -> bool {
         self.index_words == 0
@@ -100,7 +109,11 @@ impl Layout {
 
     fn with(tier: usize, width: Width, lossy: bool, slots: usize, panes: usize) -> Self {
         let index_words = if tier == 0 { 0 } else { (slots * 2 + 1).next_power_of_two() / 4 };
-        let slot_words = if lossy { 4 } else { 2 };
+        let slot_words = match (lossy, tier) {
+            (true, _) => 4,
+            (false, 0) => 1,
+            (false, _) => 2,
+        };
         let slots_words = (slots * slot_words).next_multiple_of(LINE_WORDS);
         let head_words = width.head_words() + usize::from(lossy);
         let row_words = head_words + (slots * width.bytes()).div_ceil(8);
@@ -132,10 +145,10 @@ mod tests {
     fn sizes_at_sixty_panes_are_the_published_ones() {
         let layouts = Layout::all(60);
         let of = |tier, lossy| layouts[usize::from(Layout::class(tier, Width::Narrow, lossy))];
-        assert_eq!((of(0, false).words * 8, of(0, false).row_words * 8), (2_176, 32));
+        assert_eq!((of(0, false).words * 8, of(0, false).row_words * 8), (2_112, 32));
         assert_eq!((of(1, false).words * 8, of(1, false).row_words * 8), (8_960, 128));
         assert_eq!((of(2, false).words * 8, of(2, false).row_words * 8), (35_840, 512));
-        assert_eq!((of(0, true).slots, of(1, true).slots, of(2, true).slots), (6, 48, 220));
+        assert_eq!((of(0, true).slots, of(1, true).slots, of(2, true).slots), (4, 48, 220));
         for tier in 0..3 {
             assert!(of(tier, false).slots_at().is_multiple_of(LINE_WORDS));
             assert!(of(tier, false).rows_at().is_multiple_of(LINE_WORDS));

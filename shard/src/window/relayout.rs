@@ -11,6 +11,7 @@ use super::cell::{Cell, RowHead, Width};
 use super::header::{CALM, EVENTS, Header, PACKED, PANE, TOTAL, WATERMARK, set_calm, set_used};
 use super::layout::Layout;
 use super::table::{Parts, TopicHash, TopicSink};
+use crate::limits::SLOTS_MAX;
 use trendsrv_proto::TopicId;
 
 /// A block to read and its layout.
@@ -30,10 +31,18 @@ impl Source<'_> {
         &self.words[at..at + self.layout.slot_words]
     }
 
+    /// Weight of the topic of `slot` in the ring, at the window's current pane.
+    pub(super) fn total(&self, slot: usize) -> u64 {
+        if self.layout.keys_only() {
+            sum_of_cells(&self.words[self.layout.rows_at()..], self.layout, slot)
+        } else {
+            self.slot(slot)[1]
+        }
+    }
+
     /// The weight a purge may take from the topic of `slot` before it is dropped.
     pub(super) fn credit(&self, slot: usize) -> u64 {
-        let words = self.slot(slot);
-        if self.layout.lossy { words[2] } else { words[1] }
+        if self.layout.lossy { self.slot(slot)[2] } else { self.total(slot) }
     }
 
     /// The first pane whose purges cannot have hidden weight of the topic of `slot`.
@@ -99,6 +108,21 @@ pub(super) fn relayout(
     }
 }
 
+/// Sum of the cells of one slot over all rows; rows that are not live are zero.
+pub(super) fn sum_of_cells(rows: &[u64], layout: &Layout, slot: usize) -> u64 {
+    match layout.width {
+        Width::Narrow => sum_of_cells_as::<u16>(rows, layout, slot),
+        Width::Middle => sum_of_cells_as::<u32>(rows, layout, slot),
+        Width::Wide => sum_of_cells_as::<u64>(rows, layout, slot),
+    }
+}
+
+fn sum_of_cells_as<C: Cell>(rows: &[u64], layout: &Layout, slot: usize) -> u64 {
+    let rows = rows.chunks_exact(layout.row_words).take(layout.panes);
+    // No larger than the window's total, so the sum cannot overflow.
+    rows.map(|row| bytemuck::cast_slice::<u64, C>(&row[layout.head_words..])[slot].into()).sum()
+}
+
 /// Reports every topic of a block closed.
 pub(super) fn close_all(from: Source<'_>, sink: &mut impl TopicSink) {
     for slot in 0..from.header().used() {
@@ -131,7 +155,10 @@ fn move_slots(
             continue;
         }
         let new = &mut parts.slots[kept * layout.slot_words..][..layout.slot_words];
-        (new[0], new[1]) = (old[0], old[1]);
+        new[0] = old[0];
+        if !layout.keys_only() {
+            new[1] = from.total(slot);
+        }
         if layout.lossy {
             // Nothing was lost before the first purge: `from` 0 precedes every lost pane.
             (new[2], new[3]) = (credit - theta, if from.layout.lossy { old[3] } else { 0 });
@@ -157,6 +184,10 @@ fn move_rows<S: Cell, D: Cell>(
     theta: u64,
 ) {
     let used = from.header().used();
+    let mut kept = [0_u64; SLOTS_MAX.div_ceil(64)];
+    for slot in 0..used {
+        kept[slot / 64] |= u64::from(from.credit(slot) > theta) << (slot % 64);
+    }
     let rows = &mut words[layout.rows_at()..];
     for number in 0..layout.panes {
         let old = from.row(number);
@@ -173,7 +204,7 @@ fn move_rows<S: Cell, D: Cell>(
         let old_cells = &bytemuck::cast_slice::<u64, S>(&old[from.layout.head_words..])[..used];
         let mut new_cells = bytemuck::cast_slice_mut::<u64, D>(new_cells).iter_mut();
         for (slot, &cell) in old_cells.iter().enumerate() {
-            if from.credit(slot) > theta {
+            if kept[slot / 64] >> (slot % 64) & 1 == 1 {
                 let place = new_cells.next().expect("more topics than slots");
                 *place = D::narrow(cell.into()).expect("cell too large for its new width");
             }

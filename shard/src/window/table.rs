@@ -144,7 +144,10 @@ impl<'a> Parts<'a> {
     #[inline]
     fn open(&mut self, layout: &Layout, slot: usize, key: u64, hash: u64) {
         let at = slot * layout.slot_words;
-        (self.slots[at], self.slots[at + 1]) = (key, 0);
+        self.slots[at] = key;
+        if !layout.keys_only() {
+            self.slots[at + 1] = 0;
+        }
         if layout.lossy {
             // `lost` of this pane and earlier ones may hide weight of this topic.
             (self.slots[at + 2], self.slots[at + 3]) = (0, self.head[PANE] + 1);
@@ -155,7 +158,11 @@ impl<'a> Parts<'a> {
     /// Reuses a slot of tier 0 whose topic has no weight left. Its cells are zero already.
     pub(super) fn reuse(&mut self, layout: &Layout, event: &Event, hash: u64) -> Option<TopicId> {
         let used = Header(self.head).used();
-        let slot = (0..used).find(|slot| self.slots[slot * layout.slot_words + 1] == 0)?;
+        let words = &*self.rows;
+        let slot = (0..used).find(|&slot| match layout.keys_only() {
+            true => super::relayout::sum_of_cells(words, layout, slot) == 0,
+            false => self.slots[slot * layout.slot_words + 1] == 0,
+        })?;
         let old = TopicId(self.slots[slot * layout.slot_words]);
         self.open(layout, slot, event.topic.0, hash);
         Some(old)
@@ -251,7 +258,9 @@ fn count<C: Cell, const TAGGED: bool>(
         sink.opened(event.topic);
     }
     let at = slot * layout.slot_words;
-    parts.slots[at + 1] += weight;
+    if !layout.keys_only() {
+        parts.slots[at + 1] += weight;
+    }
     if layout.lossy {
         parts.slots[at + 2] += weight;
     }
@@ -267,7 +276,11 @@ pub(super) fn expire<C: Cell>(words: &mut [u64], layout: &Layout, at: PaneRow, g
     let used = Header(parts.head).used();
     let judged = layout.tier > 0 || layout.width > super::cell::Width::Narrow || layout.lossy;
     if judged {
-        let alive = (0..used).filter(|slot| parts.slots[slot * layout.slot_words + 1] > 0).count();
+        let alive = match layout.keys_only() {
+            // The smallest tier has none below it that fewer topics would fit.
+            true => used,
+            false => (0..used).filter(|s| parts.slots[s * layout.slot_words + 1] > 0).count(),
+        };
         let (calm, peak) = Header(parts.head).calm();
         set_calm(parts.head, calm + gap as u64, peak.max(alive as u64));
     }
@@ -278,9 +291,11 @@ pub(super) fn expire<C: Cell>(words: &mut [u64], layout: &Layout, at: PaneRow, g
         if head.events > 0 {
             parts.head[TOTAL] -= head.weight;
             parts.head[EVENTS] -= head.events;
-            let cells = &bytemuck::cast_slice::<u64, C>(&row[layout.head_words..])[..used];
-            for (slot, &cell) in parts.slots.chunks_exact_mut(layout.slot_words).zip(cells) {
-                slot[1] -= cell.into();
+            if !layout.keys_only() {
+                let cells = &bytemuck::cast_slice::<u64, C>(&row[layout.head_words..])[..used];
+                for (slot, &cell) in parts.slots.chunks_exact_mut(layout.slot_words).zip(cells) {
+                    slot[1] -= cell.into();
+                }
             }
             row.fill(0);
         } else if layout.lossy {

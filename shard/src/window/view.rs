@@ -198,7 +198,10 @@ impl View {
             sums.clear();
             sums.resize(used, 0);
         }
-        self.topics.extend((0..used).map(|slot| Topic::of(source.slot(slot))));
+        let keys_only = source.layout.keys_only();
+        let stored = |slot| if keys_only { 0 } else { source.total(slot) };
+        let topic = |slot| Topic::of(TopicId(source.slot(slot)[0]), stored(slot));
+        self.topics.extend((0..used).map(topic));
         let current = source.header().pane();
         let recent_first = (pane + 1).saturating_sub(u64::from(grid.recent_panes()));
         self.rows.begin(first, recent_first);
@@ -209,14 +212,21 @@ impl View {
             let head = C::head(words);
             let cells = &bytemuck::cast_slice::<u64, C>(&words[source.layout.head_words..])[..used];
             if at < first {
-                for (topic, &cell) in self.topics.iter_mut().zip(cells) {
-                    topic.total -= cell.into();
+                if !keys_only {
+                    for (topic, &cell) in self.topics.iter_mut().zip(cells) {
+                        topic.total -= cell.into();
+                    }
                 }
             } else {
                 self.rows.push(at, source.lost(row), head);
                 if head.events > 0 {
                     self.total += head.weight;
                     self.events += head.events;
+                    if keys_only {
+                        for (topic, &cell) in self.topics.iter_mut().zip(cells) {
+                            topic.total += cell.into();
+                        }
+                    }
                     self.add_cells(cells, recent_first.checked_sub(at + 1));
                 }
             }
@@ -306,10 +316,10 @@ pub(super) fn is_empty_at(grid: &Grid, source: Source<'_>, pane: u64) -> bool {
 }
 
 impl Topic {
-    fn of(slot: &[u64]) -> Self {
+    fn of(topic: TopicId, total: u64) -> Self {
         Self {
-            topic: TopicId(slot[0]),
-            total: slot[1],
+            topic,
+            total,
             low: 0,
             high: 0,
             recent: 0,

@@ -281,9 +281,10 @@ impl<M: Memory> Windows<M> {
     /// Asks for the slot and the row that an event will touch, some time after
     /// [`Self::prefetch_head`]: the header says which slot, so it should have arrived.
     ///
-    /// Asking for exactly these lines, not for all the slots, halves the cost of runs of one event.
+    /// Call it in tight loops over eight windows or so (see `count.rs` for the measurement).
     #[inline]
-    pub fn prefetch_event(&self, block: Block, row: u32, topic: TopicId) {
+    pub fn prefetch_event(&self, block: Block, at: PaneRow, topic: TopicId) {
+        let row = at.row;
         let layout = &self.layouts[usize::from(block.class)];
         let line = block.line as usize;
         let row_at = layout.rows_at() + row as usize * layout.row_words;
