@@ -5,6 +5,7 @@ use crate::limits::HEADER_BYTES;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// A place in a frame's body.
+#[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     at: usize,

@@ -267,7 +267,7 @@ impl<'a> EventsNamed<'a> {
     }
 
     /// The events in their order.
-    pub fn iter(&self) -> impl Iterator<Item = NamedEvent<'a>> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = NamedEvent<'a>> + Clone + use<'a> {
         let mut cursor = Cursor::new(self.entries);
         let base_ms = self.head.base_ms();
         // The parse has read every entry once, so reading them again cannot fail.

@@ -99,7 +99,7 @@ impl Driver {
         report.mails = self.read_mesh() + self.read_desk();
         report.due = self.node.on_turn();
         self.links.flush(&mut self.node, self.ring.connections_mut());
-        report.more |= self.send_mesh();
+        report.more |= self.send_mesh() | self.node.has_held();
         self.turns += 1;
         self.life.count_turn(self.turns);
         Ok(report)

@@ -2,14 +2,11 @@
 
 use super::frames::refusal;
 use super::ledger::Place;
-use super::peer::Life;
 use super::{MeshMail, Node, PartMail, PeerId};
 use trendsrv_proto::{
     EventRecord, Events, EventsHead, EventsNamed, Header, NameKind, Refusal, TenantId, TopicId,
 };
-use trendsrv_shard::{
-    Effect, Memory, Origin, Part, Programs, Refused, ReplyTo, Sequence, check_future,
-};
+use trendsrv_shard::{Effect, Memory, Origin, Part, Programs, Refused, Sequence, check_future};
 
 /// A frame of events whose place in its sequence was checked.
 #[derive(Clone, Copy)]
@@ -64,6 +61,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
             refusal(Refusal::CreditExceeded, message)
         } else {
             match peer.ledger.place(seq) {
+                // Sent before the peer could know of the refusal: it will come again.
+                Place::Next | Place::Gap if peer.ledger.is_rewinding() => return false,
                 Place::Next => return true,
                 Place::Duplicate => {
                     peer.ledger.repeat();
@@ -94,7 +93,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let Some(peer) = self.peer(frame.id) else { return };
         let sequence = Sequence { lane: peer.lane, epoch: peer.epoch, seq: frame.seq };
         let mine = self.config.shard;
-        if self.is_alone() || self.all_mine(frame.part.records) {
+        let mut waiting = self.waiting_owners(frame.id, frame.seq);
+        if self.is_alone() || waiting.is_empty() && self.all_mine(frame.part.records) {
             self.begin(frame.id, frame.seq, 1);
             return self.apply_own(frame, sequence, &frame.part);
         }
@@ -102,13 +102,14 @@ impl<P: Programs, M: Memory> Node<P, M> {
         for record in frame.part.records {
             routed[usize::from(self.config.vnodes.owner(record.tenant()))].push(*record);
         }
-        let owners = routed.iter().filter(|records| !records.is_empty()).count();
+        waiting.retain(|&owner| routed[usize::from(owner)].is_empty());
+        let owners = routed.iter().filter(|records| !records.is_empty()).count() + waiting.len();
         self.begin(frame.id, frame.seq, u16::try_from(owners).unwrap_or(u16::MAX));
         if let Some(peer) = self.peer(frame.id) {
             peer.forwards = true;
         }
         for (shard, records) in (0_u16..).zip(&mut routed) {
-            if records.is_empty() {
+            if records.is_empty() && !waiting.contains(&shard) {
             } else if shard == mine {
                 let part = Part { records, ..frame.part };
                 self.apply_own(frame, sequence, &part);
@@ -119,6 +120,13 @@ impl<P: Programs, M: Memory> Node<P, M> {
             }
         }
         self.routed = routed;
+    }
+
+    /// Owners that refused this frame before: they hear of it again, events for them or not.
+    fn waiting_owners(&mut self, id: PeerId, seq: u64) -> Vec<u16> {
+        let Some(peer) = self.peer(id) else { return Vec::new() };
+        let waiting = peer.refused_by.extract_if(.., |(_, refused)| *refused <= seq);
+        waiting.map(|(owner, _)| owner).collect()
     }
 
     fn begin(&mut self, id: PeerId, seq: u64, owners: u16) {
@@ -136,10 +144,12 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let to = self.reply_to(frame.id);
         let ask_names = frame.named.is_none();
         let origin = Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names };
-        self.shard.on_events(self.now_ms, &origin, part, &mut self.fx);
-        let applied = matches!(self.fx.list.first(), Some(Effect::Accepted { .. }));
-        if let (true, Some(events)) = (applied, frame.named) {
-            self.shard.define(names_of(events));
+        match frame.named {
+            None => self.shard.on_events(self.now_ms, &origin, part, &mut self.fx),
+            Some(events) => {
+                let named = names_of(events);
+                self.shard.on_events_named(self.now_ms, &origin, part, named, &mut self.fx);
+            }
         }
         self.run_effects();
     }
@@ -152,6 +162,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         records: Vec<EventRecord>,
     ) {
         self.counts.events_forwarded += records.len() as u64;
+        self.departures.leaves(sequence.lane);
         let map = &self.config.vnodes;
         let named = frame.named.into_iter().flat_map(|events| events.iter());
         let theirs = named.filter(|event| map.owner(TenantId::of(event.tenant)) == shard);
@@ -174,50 +185,53 @@ impl<P: Programs, M: Memory> Node<P, M> {
 
     /// A part from another shard.
     pub(super) fn on_part(&mut self, mail: PartMail) {
-        let PartMail { from, seq, sequence, base_ms, span, records, names } = mail;
-        let named = || names.iter().map(|(kind, name)| (*kind, TenantId::of(name).0, &**name));
-        if let Err(why) = self.shard.check_names(named()) {
-            return self.part_done(from, seq, Err(why), records);
-        }
+        let PartMail { from, seq, sequence, base_ms, span, mut records, names } = mail;
+        let named = names.iter().map(|(kind, name)| (*kind, TenantId::of(name).0, &**name));
         let ask_names = names.is_empty();
         let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names };
         let part = Part { base_ms, span, records: &records };
-        self.shard.on_events(self.now_ms, &origin, &part, &mut self.fx);
-        let outcome = match self.fx.list.first() {
-            Some(Effect::Refused { why, .. }) => Err(why.clone()),
-            Some(_) | None => Ok(()),
-        };
+        self.shard.on_events_named(self.now_ms, &origin, &part, named, &mut self.fx);
         // The answer travels with the part's memory, not as an effect.
-        self.fx.list.remove(0);
-        self.shard.define(named());
+        let outcome = match self.fx.list.remove(0) {
+            // An index within the part means nothing to who sent the frame.
+            Effect::Refused { why, .. } => Err(Refused { index: None, ..why }),
+            Effect::Accepted { .. } | Effect::Need { .. } | Effect::Publish { .. } => Ok(()),
+        };
         self.run_effects();
-        self.part_done(from, seq, outcome, records);
-    }
-
-    fn part_done(
-        &mut self,
-        to: ReplyTo,
-        seq: u64,
-        outcome: Result<(), Refused>,
-        mut records: Vec<EventRecord>,
-    ) {
         records.clear();
-        let (shard, _) = super::peer_ref::peer_of(to);
-        self.post(shard, MeshMail::PartDone { to, seq, outcome, records });
+        let (owner, lane) = (self.config.shard, sequence.lane);
+        let (shard, _) = super::peer_ref::peer_of(from);
+        let done = MeshMail::PartDone { to: from, lane, owner, seq, outcome, records };
+        self.post(shard, done);
     }
 
     /// An owner has answered.
-    pub(super) fn on_part_done(&mut self, id: PeerId, seq: u64, outcome: Result<(), Refused>) {
-        let which = (trendsrv_proto::Kind::Events as u8, 0);
+    pub(super) fn on_part_done(
+        &mut self,
+        id: PeerId,
+        owner: u16,
+        seq: u64,
+        outcome: Result<(), Refused>,
+    ) {
         let Some(peer) = self.peer(id) else { return };
         match outcome {
             Ok(()) => peer.ledger.part_done(seq),
             Err(why) => {
-                peer.ledger.part_refused(seq);
-                if peer.life != Life::Ending {
-                    self.refuse(id, which, seq, &why);
+                if why.code != Refusal::SeqGap {
+                    peer.refused_by.retain(|(before, _)| *before != owner);
+                    peer.refused_by.push((owner, seq));
+                }
+                if peer.ledger.part_refused(seq) {
+                    // The connection knows best what it expects.
+                    peer.refusal = Some(Refused { expected_seq: None, ..why });
                 }
             }
+        }
+        if peer.ledger.rewind()
+            && let Some(why) = peer.refusal.take()
+        {
+            let seq = peer.ledger.next();
+            self.refuse(id, (trendsrv_proto::Kind::Events as u8, 0), seq, &why);
         }
         self.touch(id.index);
     }
@@ -238,7 +252,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
 /// Tenant and topic of every event in turn.
 fn names_of<'a>(
     events: &EventsNamed<'a>,
-) -> impl Iterator<Item = (NameKind, u64, &'a str)> + use<'a> {
+) -> impl Iterator<Item = (NameKind, u64, &'a str)> + Clone + use<'a> {
     events.iter().flat_map(|event| {
         let tenant = (NameKind::Tenant, TenantId::of(event.tenant).0, event.tenant);
         [tenant, (NameKind::Topic, TopicId::of(event.topic).0, event.topic)]

@@ -1,14 +1,13 @@
 //! What each frame of a client does.
 
-use super::inbox::Stop;
+use super::inbox::{Stop, Then};
 use super::peer::{Life, Peer, Reading};
 use super::{AskMail, MeshMail, Node, PeerId};
 use trendsrv_proto::limits::SUBSCRIPTIONS_MAX;
 use trendsrv_proto::{
-    AckMode, Define, Frame, Header, Hello, Kind, Malformed, NameKind, Ping, Query, Refusal,
-    Subscribe, TenantId, Welcome,
+    Define, Frame, Header, Kind, Malformed, NameKind, Ping, Query, Refusal, Subscribe, TenantId,
 };
-use trendsrv_shard::{Ask, Lane, Memory, Programs, Refused, ReplyTo, fenced};
+use trendsrv_shard::{Ask, Memory, Programs, Refused, ReplyTo};
 
 impl<P: Programs, M: Memory> Node<P, M> {
     /// Bytes have come in, cut anywhere.
@@ -17,11 +16,15 @@ impl<P: Programs, M: Memory> Node<P, M> {
         if peer.life == Life::Ending {
             return;
         }
+        let was_held = peer.inbox.is_held();
         let mut inbox = std::mem::take(&mut peer.inbox);
         let now_ms = self.now_ms;
         let fed = inbox.feed(now_ms, bytes, |header, body| self.on_frame(id, header, body));
         if let Some(peer) = self.peer(id) {
             peer.inbox = inbox;
+            if was_held && !peer.inbox.is_held() && peer.half_closed {
+                peer.life = Life::Ending;
+            }
         }
         match fed {
             Ok(()) | Err(Stop::Ended) => {}
@@ -34,15 +37,19 @@ impl<P: Programs, M: Memory> Node<P, M> {
         self.touch(id.index);
     }
 
-    /// Returns whether the connection goes on.
-    fn on_frame(&mut self, id: PeerId, header: &Header, body: &[u8]) -> bool {
+    fn on_frame(&mut self, id: PeerId, header: &Header, body: &[u8]) -> Then {
         self.counts.frames += 1;
         let which = (header.kind_number(), header.tag());
         match Frame::parse(header, body) {
             Ok(frame) => self.on_parsed(id, header, &frame),
             Err(error) => self.on_malformed(id, which, header.length(), body, &error),
         }
-        self.peer(id).is_some_and(|peer| peer.life != Life::Ending)
+        match self.peer(id) {
+            Some(peer) if peer.life == Life::Ending => Then::End,
+            Some(peer) if peer.is_choked() => Then::Hold,
+            Some(_) => Then::Go,
+            None => Then::End,
+        }
     }
 
     fn on_parsed(&mut self, id: PeerId, header: &Header, frame: &Frame<'_>) {
@@ -124,74 +131,11 @@ impl<P: Programs, M: Memory> Node<P, M> {
     }
 
     /// Refuses for the last time.
-    fn end(&mut self, id: PeerId, which: (u8, u32), why: &Refused) {
+    pub(super) fn end(&mut self, id: PeerId, which: (u8, u32), why: &Refused) {
         self.refuse(id, which, 0, why);
         if let Some(peer) = self.peer(id) {
             peer.life = Life::Ending;
         }
-    }
-
-    fn on_hello(&mut self, id: PeerId, which: (u8, u32), hello: &Hello<'_>) {
-        if hello.ack == AckMode::Durable {
-            let message = "acknowledgement mode durable needs the log, which this version does \
-                           not have: use applied"
-                .to_owned();
-            return self.end(id, which, &refusal(Refusal::Unsupported, message));
-        }
-        let from = self.reply_to(id);
-        let others = self.config.vnodes.shards() - 1;
-        let Some(peer) = self.peer(id) else { return };
-        peer.ack = hello.ack;
-        peer.epoch = hello.epoch;
-        peer.ledger = super::ledger::Ledger::new(1, hello.ack != AckMode::None);
-        if hello.producer == 0 {
-            return self.welcome(id);
-        }
-        let lane = Lane { producer: hello.producer, lane: hello.lane, anonymous: false };
-        peer.lane = lane;
-        peer.life = Life::Greeting(others + 1);
-        let epoch = hello.epoch;
-        self.tell_others(|| MeshMail::Greet { from, lane, epoch });
-        let mark = self.shard.on_greet(lane, epoch);
-        self.on_greeted(id, mark);
-    }
-
-    /// One owner has told its mark; the largest is where the producer goes on.
-    pub(super) fn on_greeted(&mut self, id: PeerId, mark: Result<u64, u32>) {
-        let Some(peer) = self.peer(id) else { return };
-        let Life::Greeting(missing) = peer.life else { return };
-        match mark {
-            Ok(next) => {
-                let next = next.max(peer.ledger.next());
-                peer.ledger.start_at(next);
-                peer.life = Life::Greeting(missing - 1);
-                if missing == 1 {
-                    self.welcome(id);
-                }
-            }
-            Err(epoch) => self.end(id, (Kind::Hello as u8, 0), &fenced(epoch)),
-        }
-        self.touch(id.index);
-    }
-
-    fn welcome(&mut self, id: PeerId) {
-        let (clock, grid) = (self.clock, self.shard.config().grid);
-        let (shard, now_ms) = (self.config.shard, self.now_ms);
-        let generation = self.config.vnodes.generation;
-        let Some(Some(peer)) = self.peers.get_mut(id.index as usize) else { return };
-        peer.life = Life::Open;
-        let welcome = Welcome {
-            ack: peer.ack,
-            clock,
-            generation,
-            server_time_ms: now_ms,
-            credit_until: peer.ledger.credit_until(),
-            next_seq: peer.ledger.next(),
-            slide_ms: u32::try_from(grid.slide_ms()).unwrap_or(u32::MAX),
-            panes: grid.panes(),
-            shard,
-        };
-        welcome.encode(&mut peer.out, self.config.vnodes.owners(), &self.config.addresses);
     }
 
     fn on_define(&mut self, id: PeerId, which: (u8, u32), define: &Define<'_>) {
@@ -277,6 +221,9 @@ impl<P: Programs, M: Memory> Node<P, M> {
             return self.post(owner, MeshMail::Subscribe(mail));
         }
         if let Err(why) = self.subscribe(&mail) {
+            if let Some(peer) = self.peer(id) {
+                peer.subscriptions.remove(&tag);
+            }
             self.refuse(id, which, 0, &why);
         }
     }

@@ -6,6 +6,10 @@
 //!   bytes   0 … received … credit_until        a frame that would pass it is refused
 //! ```
 //!
+//! When an owner refuses its part, nothing more is begun until every part on its way has been
+//! answered; then the sequence goes back to the smallest frame refused. So an answer is never one
+//! to an earlier attempt.
+//!
 //! Invariants:
 //! - `told <= done < next`; a refused frame takes `next` back to itself;
 //! - credit only grows, by at most `window` beyond what was received.
@@ -29,6 +33,8 @@ pub(crate) struct Ledger {
     done: u64,
     told: u64,
     pending: VecDeque<(u64, u16)>,
+    /// The smallest frame refused, while parts are still on their way.
+    refused: Option<u64>,
     received: u64,
     credit_until: u64,
     window: u64,
@@ -50,6 +56,7 @@ impl Ledger {
             done: next - 1,
             told: next - 1,
             pending: VecDeque::new(),
+            refused: None,
             received: 0,
             credit_until: credit,
             window: CREDIT_INITIAL,
@@ -59,9 +66,17 @@ impl Ledger {
         }
     }
 
-    /// The sequence number expected.
+    /// The sequence number expected, or that will be once all parts are answered.
     pub(crate) const fn next(&self) -> u64 {
-        self.next
+        match self.refused {
+            Some(refused) => refused,
+            None => self.next,
+        }
+    }
+
+    /// Whether a part was refused and others are still on their way: nothing is begun.
+    pub(crate) const fn is_rewinding(&self) -> bool {
+        self.refused.is_some()
     }
 
     pub(crate) const fn credit_until(&self) -> u64 {
@@ -82,9 +97,9 @@ impl Ledger {
 
     /// Where a frame with this number stands.
     pub(crate) const fn place(&self, seq: u64) -> Place {
-        if seq < self.next {
+        if seq < self.next() {
             Place::Duplicate
-        } else if seq == self.next {
+        } else if seq == self.next() {
             Place::Next
         } else {
             Place::Gap
@@ -111,14 +126,26 @@ impl Ledger {
         self.settle();
     }
 
-    /// One owner has refused its part: it and all behind it must come again.
-    pub(crate) fn part_refused(&mut self, seq: u64) {
-        while self.pending.back().is_some_and(|(pending, _)| *pending >= seq) {
-            self.pending.pop_back();
+    /// One owner has refused its part: it and all behind it must come again. Returns whether it
+    /// is the first frame of those refused.
+    pub(crate) fn part_refused(&mut self, seq: u64) -> bool {
+        let is_first = self.refused.is_none_or(|refused| seq < refused);
+        if is_first {
+            self.refused = Some(seq);
         }
-        if seq < self.next {
-            self.next = seq.max(self.done + 1);
+        self.part_done(seq);
+        is_first
+    }
+
+    /// Goes back to the refused frame once every part has been answered; returns whether it did.
+    pub(crate) fn rewind(&mut self) -> bool {
+        let Some(refused) = self.refused else { return false };
+        let answered = self.pending.iter().all(|&(_, owners)| owners == 0);
+        if answered {
+            self.pending.clear();
+            (self.next, self.refused) = (refused, None);
         }
+        answered
     }
 
     /// The acknowledgement to send at the end of the turn, if anything is new.
@@ -127,7 +154,10 @@ impl Ledger {
             return None;
         }
         self.grow(budget);
-        let credit_due = self.credit_until - self.credit_told >= self.window / 2;
+        // A refused frame has no acknowledgement that would bring its credit back.
+        let least = self.received.saturating_add(CREDIT_INITIAL);
+        let short = self.is_settled() && self.credit_told < least;
+        let credit_due = short || self.credit_until - self.credit_told >= self.window / 2;
         let repeated = std::mem::take(&mut self.repeated);
         if self.told == self.done && !credit_due && !repeated {
             return None;
@@ -150,6 +180,9 @@ impl Ledger {
 
     fn settle(&mut self) {
         while let Some(&(seq, 0)) = self.pending.front() {
+            if self.refused.is_some_and(|refused| seq >= refused) {
+                return;
+            }
             self.done = seq;
             self.pending.pop_front();
         }
@@ -157,7 +190,7 @@ impl Ledger {
 
     /// Whether every frame has been answered by its owners.
     pub(crate) fn is_settled(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.refused.is_none()
     }
 
     /// What to give back to the budget when the connection ends.
@@ -237,9 +270,12 @@ mod tests {
             ledger.begin(seq, 1);
         }
         ledger.part_done(1);
-        ledger.part_refused(2);
+        assert!(ledger.part_refused(2));
         assert_eq!((ledger.next(), ledger.place(3)), (2, Place::Gap));
+        assert!(!ledger.rewind(), "3 and 4 are on their way");
         ledger.part_done(3);
+        assert!(!ledger.part_refused(4), "2 is the first");
+        assert!(ledger.rewind() && !ledger.is_rewinding());
         assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(1));
         ledger.begin(2, 0);
         assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(2));
@@ -261,6 +297,19 @@ mod tests {
         assert_eq!(ledger.borrowed(), budget.used);
         assert!(budget.used <= 64 << 10 && budget.used > 0);
         assert!(!ledger.receive(1 << 20), "past the credit");
+    }
+
+    #[test]
+    fn credit_comes_back_for_frames_that_were_refused() {
+        let (mut ledger, mut told) = (Ledger::new(1, true), CREDIT_INITIAL);
+        for refused in 1..=40_u64 {
+            assert!(ledger.receive(6_000), "refused frame {refused}");
+            if let Some(ack) = ledger.acknowledge(&mut budget()) {
+                assert_eq!(ack.seq(), 0);
+                told = ack.credit_until();
+            }
+            assert!(told >= refused * 6_000 + CREDIT_INITIAL, "after refused frame {refused}");
+        }
     }
 
     #[test]

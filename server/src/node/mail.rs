@@ -12,15 +12,15 @@ impl<P: Programs, M: Memory> Node<P, M> {
     /// A message from another shard.
     pub fn on_mail(&mut self, mail: MeshMail) {
         match mail {
-            MeshMail::Greet { from, lane, epoch } => {
-                let mark = self.shard.on_greet(lane, epoch);
-                self.post(peer_of(from).0, MeshMail::Greeted { to: from, mark });
+            MeshMail::Greet { from, lane, epoch } => self.on_greet(from, lane, epoch),
+            MeshMail::Greeted { to, owner, standing } => {
+                self.on_greeted(peer_of(to).1, owner, standing);
             }
-            MeshMail::Greeted { to, mark } => self.on_greeted(peer_of(to).1, mark),
             MeshMail::Part(part) => self.on_part(*part),
-            MeshMail::PartDone { to, seq, outcome, records } => {
+            MeshMail::PartDone { to, lane, owner, seq, outcome, records } => {
                 self.keep_records(records);
-                self.on_part_done(peer_of(to).1, seq, outcome);
+                self.on_part_done(peer_of(to).1, owner, seq, outcome);
+                self.on_return(lane);
             }
             MeshMail::Forget(lane) => self.shard.on_forget(lane),
             MeshMail::Define(names) => {
@@ -40,21 +40,25 @@ impl<P: Programs, M: Memory> Node<P, M> {
             MeshMail::Ask(mail) => {
                 let mut bytes = Vec::new();
                 self.answer(&mail, &mut bytes);
-                self.post(peer_of(mail.from).0, MeshMail::Frame { to: mail.from, bytes });
+                let (to, answers) = (mail.from, Kind::Query);
+                self.post(peer_of(to).0, MeshMail::Frame { to, answers, bytes });
             }
             MeshMail::Subscribe(mail) => {
                 if let Err(why) = self.subscribe(&mail) {
                     let mut bytes = Vec::new();
                     write_refusal(&mut bytes, (Kind::Subscribe as u8, mail.tag), &why);
-                    self.post(peer_of(mail.from).0, MeshMail::Frame { to: mail.from, bytes });
+                    let (to, answers) = (mail.from, Kind::Subscribe);
+                    self.post(peer_of(to).0, MeshMail::Frame { to, answers, bytes });
                 }
             }
             MeshMail::Unsubscribe { from, tag, tenant } => {
                 self.shard.unsubscribe(from, tag, tenant);
             }
-            MeshMail::Frame { to, bytes } => {
+            MeshMail::Frame { to, answers, bytes } => {
                 if let Some(peer) = self.peer(peer_of(to).1) {
-                    peer.asked = peer.asked.saturating_sub(1);
+                    if answers == Kind::Query {
+                        peer.asked -= 1;
+                    }
                     peer.out.extend_from_slice(&bytes);
                     self.touch(peer_of(to).1.index);
                 }
@@ -71,10 +75,10 @@ impl<P: Programs, M: Memory> Node<P, M> {
         for effect in fx.list.drain(..) {
             match effect {
                 Effect::Accepted { to, seq, .. } => {
-                    self.on_part_done(peer_of(to).1, seq, Ok(()));
+                    self.on_part_done(peer_of(to).1, self.config.shard, seq, Ok(()));
                 }
                 Effect::Refused { to, seq, why } => {
-                    self.on_part_done(peer_of(to).1, seq, Err(why));
+                    self.on_part_done(peer_of(to).1, self.config.shard, seq, Err(why));
                 }
                 Effect::Need { to, kind, id } => {
                     if asked != to || needs.len() >= NAMES_PER_FRAME_MAX {

@@ -3,8 +3,8 @@
 //! Closed list; every variant owns what it carries. A mail that answers another names the
 //! connection it is for, so that a connection that has ended since is simply not found.
 
-use trendsrv_proto::{EventRecord, NameKind, NeedEntry, Rank, Span, TenantId};
-use trendsrv_shard::{Lane, Refused, ReplyTo, Sequence};
+use trendsrv_proto::{EventRecord, Kind, NameKind, NeedEntry, Rank, Span, TenantId};
+use trendsrv_shard::{Lane, Refused, ReplyTo, Sequence, Standing};
 
 /// One message from shard to shard.
 #[derive(Debug)]
@@ -18,12 +18,14 @@ pub enum MeshMail {
         /// Its epoch.
         epoch: u32,
     },
-    /// The owner's next sequence number, or the epoch that fences the producer.
+    /// Where the producer stands with an owner, or the epoch that fences it.
     Greeted {
         /// The connection.
         to: ReplyTo,
+        /// The owner.
+        owner: u16,
         /// See above.
-        mark: Result<u64, u32>,
+        standing: Result<Standing, u32>,
     },
     /// Records of a frame for tenants of the receiving shard.
     Part(Box<PartMail>),
@@ -31,6 +33,10 @@ pub enum MeshMail {
     PartDone {
         /// The connection.
         to: ReplyTo,
+        /// Its lane.
+        lane: Lane,
+        /// The owner.
+        owner: u16,
         /// The frame.
         seq: u64,
         /// Applied, or why not.
@@ -68,6 +74,8 @@ pub enum MeshMail {
     Frame {
         /// The connection.
         to: ReplyTo,
+        /// What it answers.
+        answers: Kind,
         /// The bytes.
         bytes: Vec<u8>,
     },

@@ -18,6 +18,7 @@
 
 mod events;
 mod frames;
+mod greet;
 mod inbox;
 mod ledger;
 mod mail;
@@ -37,6 +38,7 @@ pub use vnodes::Vnodes;
 
 use crate::desk::clerk::{ShardFacts, answer_mail};
 use crate::desk::mail::DeskMail;
+use greet::Departures;
 use ledger::CreditBudget;
 use peer::Peer;
 use peer_ref::reply_to;
@@ -74,6 +76,9 @@ pub struct Node<P, M> {
     /// Records of a frame, by owner; empty between frames.
     routed: Vec<Vec<EventRecord>>,
     spare: Vec<Vec<EventRecord>>,
+    departures: Departures,
+    /// Peers with frames held back that may go on.
+    held: Vec<PeerId>,
     draining: bool,
     next_anonymous: u64,
     scanned_ms: u64,
@@ -126,6 +131,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
             counts: NodeStats::default(),
             routed: vec![Vec::new(); shards],
             spare: Vec::new(),
+            departures: Departures::default(),
+            held: Vec::new(),
             draining: false,
             next_anonymous: 1,
             scanned_ms: now_ms,
@@ -177,7 +184,11 @@ impl<P: Programs, M: Memory> Node<P, M> {
     /// The peer has sent all it will: it is answered, then let go.
     pub fn on_half_close(&mut self, id: PeerId) {
         if let Some(peer) = self.peer(id) {
-            peer.life = Life::Ending;
+            if peer.inbox.is_held() {
+                peer.half_closed = true;
+            } else {
+                peer.life = Life::Ending;
+            }
             self.touch(id.index);
         }
     }

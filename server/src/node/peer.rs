@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants:
-//! - answers wait in `out`, bounded by `OUT_BYTES_MAX`: past it the connection is not read;
+//! - answers wait in `out`, bounded by `OUT_BYTES_MAX`: past it no frame is taken, and the
+//!   connection is not read;
 //! - an UPDATE that finds `out` long waits in `updates`, where a newer one takes its place.
 
 use super::inbox::Inbox;
@@ -16,7 +17,7 @@ use super::peer_ref::PeerId;
 use std::collections::BTreeMap;
 use trendsrv_proto::limits::{FRAME_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use trendsrv_proto::{AckMode, Rank, Refuse, TenantId};
-use trendsrv_shard::{Lane, Refused};
+use trendsrv_shard::{Lane, Refused, Standing};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,16 @@ pub(crate) struct Peer {
     pub(crate) ledger: Ledger,
     pub(crate) lane: Lane,
     pub(crate) epoch: u32,
+    /// What the owners have said of the lane so far.
+    pub(crate) standing: Standing,
+    /// Owners that wait for a frame they refused to come again, whatever is in it then.
+    pub(crate) refused_by: Vec<(u16, u64)>,
+    /// Why the first refused frame was, while parts are on their way.
+    pub(crate) refusal: Option<Refused>,
+    /// HELLO_OK has been sent: before that nothing is acknowledged.
+    pub(crate) greeted: bool,
+    /// The peer has sent all it will; frames it sent are still held back.
+    pub(crate) half_closed: bool,
     pub(crate) ack: AckMode,
     /// Has sent events: it can be asked for names.
     pub(crate) produces: bool,
@@ -76,6 +87,11 @@ impl Peer {
             ledger: Ledger::new(1, true),
             lane,
             epoch: 0,
+            standing: Standing::NEW,
+            refused_by: Vec::new(),
+            refusal: None,
+            greeted: false,
+            half_closed: false,
             ack: AckMode::None,
             produces: false,
             forwards: false,
@@ -91,7 +107,7 @@ impl Peer {
 
     /// Whether answers have piled up so that it should not be read for now.
     pub(crate) const fn is_choked(&self) -> bool {
-        self.out.len() > OUT_BYTES_MAX
+        self.out.len() > OUT_BYTES_MAX || self.asked >= ASKED_MAX
     }
 
     /// Whether all that came in before its end has been answered.
@@ -138,10 +154,15 @@ impl Peer {
     }
 }
 
-/// The most one connection can hold: a partial frame, answers to a read's worth of questions, and
-/// an UPDATE for each subscription.
-pub(crate) const BUFFERED_BYTES_MAX: usize =
-    FRAME_BYTES_MAX + 2 * OUT_BYTES_MAX + SUBSCRIPTIONS_MAX * (32 << 10);
+/// The most one connection can hold: a partial frame, answers, those that other shards are asked
+/// for, and an UPDATE for each subscription. Memory that grows is taken twice at most.
+pub(crate) const BUFFERED_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX
+    + 2 * (OUT_BYTES_MAX + (ASKED_MAX as usize + 1) * ANSWER_BYTES_MAX)
+    + SUBSCRIPTIONS_MAX * ANSWER_BYTES_MAX;
+/// The largest answer: 100 topics with names of 255 bytes, the head, the one line.
+const ANSWER_BYTES_MAX: usize = 32 << 10;
+/// Questions to other shards without an answer, past which the connection is not read.
+const ASKED_MAX: u32 = 16;
 /// Answers beyond this stop reading from the connection.
 pub(crate) const OUT_BYTES_MAX: usize = 256 << 10;
 /// UPDATEs beyond this wait, one a subscription.

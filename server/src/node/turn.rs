@@ -23,6 +23,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
     pub fn on_turn(&mut self) -> bool {
         let more = self.shard.on_turn(self.now_ms, &mut self.fx);
         self.run_effects();
+        self.go_on();
         if self.now_ms >= self.scanned_ms + SCAN_MS {
             self.scanned_ms = self.now_ms;
             self.cut_silent();
@@ -36,19 +37,34 @@ impl<P: Programs, M: Memory> Node<P, M> {
         for index in touched.drain(..) {
             let Some(Some(peer)) = self.peers.get_mut(index as usize) else { continue };
             peer.touched = false;
-            if let Some(ack) = peer.ledger.acknowledge(&mut self.credit) {
+            if peer.greeted
+                && let Some(ack) = peer.ledger.acknowledge(&mut self.credit)
+            {
                 ack.encode(&mut peer.out);
                 self.counts.acks += 1;
             }
             peer.pour_updates();
             let before = peer.out.len();
             let ends = peer.is_done();
-            let pause = peer.is_choked();
-            let changed = pause != peer.paused;
-            peer.paused = pause;
             let id = peer.id;
-            let pause = changed.then_some(pause);
-            send(Output { id, bytes: &mut peer.out, ends, pause });
+            loop {
+                send(Output { id, bytes: &mut peer.out, ends, pause: None });
+                if ends || !peer.out.is_empty() || peer.updates.is_empty() {
+                    break;
+                }
+                // No writable socket will call for these: they would wait for the next change.
+                peer.pour_updates();
+            }
+            // Judged by what is left: nobody comes back to a peer whose answers have all been sent.
+            let choked = peer.is_choked();
+            if !choked && peer.inbox.is_held() {
+                self.held.push(id);
+            }
+            let pause = choked || peer.inbox.is_held();
+            if pause != peer.paused {
+                peer.paused = pause;
+                send(Output { id, bytes: &mut peer.out, ends: false, pause: Some(pause) });
+            }
             if peer.out.is_empty() {
                 peer.stuck_since_ms = None;
                 if peer.out.capacity() > OUT_KEEP_BYTES {
@@ -59,6 +75,21 @@ impl<P: Programs, M: Memory> Node<P, M> {
             }
         }
         self.touched = touched;
+    }
+
+    /// Whether frames wait here that the next turn takes up.
+    #[must_use]
+    pub const fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Takes up frames of peers that were choked and are not any more.
+    fn go_on(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        for id in held.drain(..) {
+            self.on_bytes(id, &[]);
+        }
+        self.held = held;
     }
 
     /// The socket takes bytes again.

@@ -1,0 +1,160 @@
+//! HELLO: what each owner knows of a producer, gathered into where it goes on.
+//!
+//! ```text
+//!   HELLO ─▶ Greet to every owner ─▶ Greeted: next and refused frame there ─▶ HELLO_OK next_seq
+//!              └─ waits while parts of an earlier connection of the lane are on their way
+//! ```
+//!
+//! Invariant: nothing of a lane's earlier connections is on its way to an owner once HELLO_OK is
+//! sent: a part that arrived behind a later one would be taken for a duplicate.
+
+use super::frames::refusal;
+use super::peer::Life;
+use super::peer_ref::peer_of;
+use super::{MeshMail, Node, PeerId};
+use std::collections::BTreeMap;
+use trendsrv_proto::{AckMode, Hello, Kind, Refusal, Welcome};
+use trendsrv_shard::{Lane, Memory, Programs, ReplyTo, Standing, fenced};
+
+/// Parts of named lanes on their way to other shards, and the greetings that wait for them.
+/// Bounded by what is on its way and by the connections of the process.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    parts: BTreeMap<(u64, u16), u32>,
+    waiting: Vec<Greeting>,
+}
+
+/// A producer's greeting as an owner gets it.
+#[derive(Clone, Copy, Debug)]
+struct Greeting {
+    from: ReplyTo,
+    lane: Lane,
+    epoch: u32,
+}
+
+impl Departures {
+    /// A part leaves.
+    pub(super) fn leaves(&mut self, lane: Lane) {
+        if !lane.anonymous {
+            *self.parts.entry((lane.producer, lane.lane)).or_default() += 1;
+        }
+    }
+
+    /// A part was answered; returns the greetings that waited for it.
+    fn returns(&mut self, lane: Lane) -> Vec<Greeting> {
+        if lane.anonymous {
+            return Vec::new();
+        }
+        let key = (lane.producer, lane.lane);
+        if let Some(count) = self.parts.get_mut(&key) {
+            *count -= 1;
+            if *count > 0 {
+                return Vec::new();
+            }
+            self.parts.remove(&key);
+        }
+        self.waiting.extract_if(.., |waiting| waiting.lane == lane).collect()
+    }
+
+    fn has(&self, lane: Lane) -> bool {
+        self.parts.contains_key(&(lane.producer, lane.lane))
+    }
+}
+
+impl<P: Programs, M: Memory> Node<P, M> {
+    pub(super) fn on_hello(&mut self, id: PeerId, which: (u8, u32), hello: &Hello<'_>) {
+        if hello.ack == AckMode::Durable {
+            let message = "acknowledgement mode durable needs the log, which this version does \
+                           not have: use applied"
+                .to_owned();
+            return self.end(id, which, &refusal(Refusal::Unsupported, message));
+        }
+        let from = self.reply_to(id);
+        let shards = self.config.vnodes.shards();
+        let Some(peer) = self.peer(id) else { return };
+        peer.ack = hello.ack;
+        peer.epoch = hello.epoch;
+        peer.ledger = super::ledger::Ledger::new(1, hello.ack != AckMode::None);
+        if hello.producer == 0 {
+            return self.welcome(id);
+        }
+        let lane = Lane { producer: hello.producer, lane: hello.lane, anonymous: false };
+        peer.lane = lane;
+        peer.life = Life::Greeting(shards);
+        let epoch = hello.epoch;
+        self.tell_others(|| MeshMail::Greet { from, lane, epoch });
+        self.on_greet(from, lane, epoch);
+    }
+
+    /// A producer has said hello, here or at another shard.
+    pub(super) fn on_greet(&mut self, from: ReplyTo, lane: Lane, epoch: u32) {
+        let greeting = Greeting { from, lane, epoch };
+        if self.departures.has(lane) {
+            self.departures.waiting.push(greeting);
+        } else {
+            self.tell_standing(greeting);
+        }
+    }
+
+    /// A part of this lane has been answered by its owner.
+    pub(super) fn on_return(&mut self, lane: Lane) {
+        for greeting in self.departures.returns(lane) {
+            self.tell_standing(greeting);
+        }
+    }
+
+    fn tell_standing(&mut self, greeting: Greeting) {
+        let Greeting { from, lane, epoch } = greeting;
+        let standing = self.shard.on_greet(lane, epoch);
+        let (shard, id) = peer_of(from);
+        let owner = self.config.shard;
+        if shard == owner {
+            self.on_greeted(id, owner, standing);
+        } else {
+            self.post(shard, MeshMail::Greeted { to: from, owner, standing });
+        }
+    }
+
+    /// One owner has told where the producer stands with it.
+    pub(super) fn on_greeted(&mut self, id: PeerId, owner: u16, standing: Result<Standing, u32>) {
+        let Some(peer) = self.peer(id) else { return };
+        let Life::Greeting(missing) = peer.life else { return };
+        match standing {
+            Ok(standing) => {
+                peer.standing = peer.standing.and(standing);
+                if let Some(seq) = standing.refused {
+                    peer.refused_by.push((owner, seq));
+                }
+                peer.life = Life::Greeting(missing - 1);
+                if missing == 1 {
+                    let next = peer.standing.next_seq();
+                    peer.ledger.start_at(next);
+                    self.welcome(id);
+                }
+            }
+            Err(epoch) => self.end(id, (Kind::Hello as u8, 0), &fenced(epoch)),
+        }
+        self.touch(id.index);
+    }
+
+    fn welcome(&mut self, id: PeerId) {
+        let (clock, grid) = (self.clock, self.shard.config().grid);
+        let (shard, now_ms) = (self.config.shard, self.now_ms);
+        let generation = self.config.vnodes.generation;
+        let Some(Some(peer)) = self.peers.get_mut(id.index as usize) else { return };
+        peer.life = Life::Open;
+        peer.greeted = true;
+        let welcome = Welcome {
+            ack: peer.ack,
+            clock,
+            generation,
+            server_time_ms: now_ms,
+            credit_until: peer.ledger.credit_until(),
+            next_seq: peer.ledger.next(),
+            slide_ms: u32::try_from(grid.slide_ms()).unwrap_or(u32::MAX),
+            panes: grid.panes(),
+            shard,
+        };
+        welcome.encode(&mut peer.out, self.config.vnodes.owners(), &self.config.addresses);
+    }
+}
