@@ -3,7 +3,8 @@
 //! `cargo run --release -p trendsrv-shard --example shard_bench [tenants] [seconds]`: 100,000 tenants,
 //! 12 topics each drawn by Zipf, frames of 512 records, runs of 1, 16 and 64 events of one tenant.
 //! Memory comes from the heap without prefetch instructions, so runs of 1 are slower here than in
-//! the server.
+//! the server. Afterwards ten minutes pass without a turn, and a burst follows: the longest turn of
+//! 16,384 events shows what catching up costs at a time.
 
 use std::time::{Duration, Instant};
 use trendsrv_proto::{Clock, EventRecord, Span, TenantId, TopicId, fmix64};
@@ -43,7 +44,32 @@ fn main() {
         }
         let each = begin.elapsed().as_secs_f64() * 1e9 / events as f64;
         println!("runs of {run:>2}: {each:6.1} ns/event, {:6.2} M events/s", 1e3 / each);
+        let longest = burst_after_a_pause(&mut shard, &frames, now_ms);
+        println!("            longest turn after a pause of 10 minutes: {longest:.2?}");
     }
+}
+
+/// The longest turn when every tenant has been idle for ten minutes and all come back at once.
+fn burst_after_a_pause(
+    shard: &mut Shard<Trending, HeapMemory>,
+    frames: &[Vec<EventRecord>],
+    before_ms: u64,
+) -> Duration {
+    let now_ms = before_ms + 600_000;
+    let mut effects = Effects::default();
+    let turn = |frames: &[Vec<EventRecord>]| {
+        let begin = Instant::now();
+        for records in frames {
+            let span = Span { min_ms: now_ms, max_ms: now_ms };
+            let part = Part { base_ms: now_ms, span, records };
+            let origin = Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false };
+            shard.on_events(now_ms, &origin, &part, &mut effects);
+        }
+        shard.on_turn(now_ms, &mut effects);
+        effects.clear();
+        begin.elapsed()
+    };
+    frames.chunks(16_384 / FRAME).map(turn).max().unwrap_or_default()
 }
 
 fn shard(tenants: u64) -> Shard<Trending, HeapMemory> {

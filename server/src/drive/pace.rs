@@ -30,11 +30,14 @@ pub(crate) enum Nap {
 pub(crate) struct Pace {
     heat: u8,
     last_bytes: Instant,
+    /// When the last timer nap was to end: naps keep a rhythm whatever the turns between them take.
+    beat: Instant,
 }
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { heat: 0, last_bytes: Instant::now() }
+        let now = Instant::now();
+        Self { heat: 0, last_bytes: now, beat: now }
     }
 
     /// How to sleep after a turn like this one.
@@ -54,12 +57,26 @@ impl Pace {
             return Nap::None;
         }
         if latency == Latency::Adaptive && self.heat >= HEAT_TIMER {
-            return Nap::Timer(TIMER);
+            return self.nap_to_the_beat(now);
         }
         if turn.more || turn.due || turn.mails > 0 {
             return Nap::None;
         }
         Nap::Doorbell(IDLE)
+    }
+}
+
+impl Pace {
+    /// Sleeps until a period after the last beat; a turn that took about that long goes on at once.
+    fn nap_to_the_beat(&mut self, now: Instant) -> Nap {
+        let next = self.beat + PERIOD;
+        let left = next.saturating_duration_since(now);
+        if left < NAP_MIN {
+            self.beat = now;
+            return Nap::None;
+        }
+        self.beat = next;
+        Nap::Timer(left)
     }
 }
 
@@ -70,8 +87,10 @@ const HEAT_TIMER: u8 = 16;
 const COOLING: u8 = 4;
 /// Enough bytes for a turn: sleeping would only let a backlog grow.
 const FULL_TURN_BYTES: usize = 320 << 10;
-/// The nap of a busy shard.
-const TIMER: Duration = Duration::from_millis(1);
+/// A busy shard wakes up this often: every wake-up costs, and frames wait for one.
+const PERIOD: Duration = Duration::from_micros(1_250);
+/// A nap shorter than this costs more than it saves.
+const NAP_MIN: Duration = Duration::from_micros(100);
 /// The longest sleep of an idle shard: expiry goes on, and the watchdog sees it turn.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -93,7 +112,13 @@ mod tests {
             pace.nap_at(Latency::Adaptive, &turn(100), now);
         }
         now += step;
-        assert_eq!(pace.nap_at(Latency::Adaptive, &turn(100), now), Nap::Timer(TIMER));
+        let nap = pace.nap_at(Latency::Adaptive, &turn(100), now);
+        assert!(matches!(nap, Nap::Timer(_) | Nap::None), "{nap:?}");
+        let beat = pace.beat;
+        let nap = pace.nap_at(Latency::Adaptive, &turn(100), beat + PERIOD / 2);
+        assert_eq!(nap, Nap::Timer(PERIOD / 2), "to the next beat");
+        let late = pace.beat + PERIOD * 3;
+        assert_eq!(pace.nap_at(Latency::Adaptive, &turn(100), late), Nap::None, "a long turn");
         assert_eq!(pace.nap_at(Latency::Low, &turn(100), now), Nap::Doorbell(IDLE));
         for _ in 0..HEAT_MAX {
             now += CLOSE + step;
