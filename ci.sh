@@ -56,7 +56,7 @@ lane_bench_smoke() {
   for source in */examples/*.rs; do
     grep -q "^  bench ${source%%/*} $(basename "$source" .rs)" ci.sh || fail "$source is not listed"
   done
-  bench shard shard_bench 1000 1
+  bench server shard_bench 1000 1
   bench shard window_bench 12
   bench server echo_ring 4 1
 

@@ -1,16 +1,15 @@
 //! Nanoseconds an event of the whole way through a shard, wire and sockets apart.
 //!
-//! `cargo run --release -p trendsrv-shard --example shard_bench [tenants] [seconds]`: 100,000 tenants,
+//! `cargo run --release -p trendsrv-server --example shard_bench [tenants] [seconds]`: 100,000 tenants,
 //! 12 topics each drawn by Zipf, frames of 512 records, runs of 1, 16 and 64 events of one tenant.
-//! Memory comes from the heap without prefetch instructions, so runs of 1 are slower here than in
-//! the server. Afterwards ten minutes pass without a turn, and a burst follows: the longest turn of
+//! Afterwards ten minutes pass without a turn, and a burst follows: the longest turn of
 //! 16,384 events shows what catching up costs at a time.
 
 use std::time::{Duration, Instant};
 use trendsrv_proto::{Clock, EventRecord, Span, TenantId, TopicId, fmix64};
+use trendsrv_server::runtime::HugeMemory;
 use trendsrv_shard::{
-    Effects, Grid, HeapMemory, Origin, Part, ReplyTo, Shard, ShardConfig, Trending, WindowConfig,
-    index_words,
+    Effects, Grid, Origin, Part, ReplyTo, Shard, ShardConfig, Trending, WindowConfig, index_words,
 };
 
 const FRAME: usize = 512;
@@ -51,7 +50,7 @@ fn main() {
 
 /// The longest turn when every tenant has been idle for ten minutes and all come back at once.
 fn burst_after_a_pause(
-    shard: &mut Shard<Trending, HeapMemory>,
+    shard: &mut Shard<Trending, HugeMemory>,
     frames: &[Vec<EventRecord>],
     before_ms: u64,
 ) -> Duration {
@@ -72,7 +71,7 @@ fn burst_after_a_pause(
     frames.chunks(16_384 / FRAME).map(turn).max().unwrap_or_default()
 }
 
-fn shard(tenants: u64) -> Shard<Trending, HeapMemory> {
+fn shard(tenants: u64) -> Shard<Trending, HugeMemory> {
     let grid = Grid::new(60_000, 1_000).expect("a good grid");
     let tenants_max = usize::try_from(tenants).expect("fits");
     let config = ShardConfig {
@@ -88,9 +87,10 @@ fn shard(tenants: u64) -> Shard<Trending, HeapMemory> {
     let tenants_max = u32::try_from(tenants).expect("fits");
     let windows = WindowConfig { tenants_max, ..WindowConfig::new(grid, [3, 4]) };
     let bytes = usize::try_from(windows.memory_bytes(64 << 20)).expect("fits");
-    let index = HeapMemory::new(index_words(config.tenants_max));
+    let index = HugeMemory::new(index_words(config.tenants_max) * 8).expect("memory");
     let programs = Trending { recent_ms: 10_000, window_ms: 60_000 };
-    Shard::new(config, &windows, HeapMemory::new(bytes / 8), index, programs).expect("a shard")
+    Shard::new(config, &windows, HugeMemory::new(bytes).expect("memory"), index, programs)
+        .expect("a shard")
 }
 
 /// Frames that name every tenant several times.
