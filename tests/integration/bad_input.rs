@@ -96,6 +96,7 @@ fn every_malformed_vector_is_refused_as_documented() {
     }
     assert!(good_events > 40, "the vectors are read");
     assert_eq!(events_applied(&server), good_events + witness.events);
+    drop((witness, abused));
     server.stop();
 }
 
@@ -140,6 +141,7 @@ fn a_frame_of_events_with_one_fault_counts_nothing() {
     assert_eq!((refused.kind, refused.seq), (3, 0), "{refused:?}");
     assert!(refused.message.contains("CRC32C"), "{}", refused.message);
     assert_eq!(abused.peer.total("victim"), 0);
+    drop((witness, abused));
     server.stop();
 }
 
@@ -154,6 +156,7 @@ fn too_many_events_are_refused_and_the_credit_comes_back() {
     let refused = abused.bad("4097 events", &resealed(3, 0, 0, &body), Code::TooLarge);
     assert_eq!(refused.seq, 1);
     assert_eq!(abused.peer.total("victim"), 0);
+    drop(abused);
     server.stop();
 }
 
@@ -181,6 +184,7 @@ fn names_that_are_none_and_ids_of_other_names_are_refused() {
     assert_eq!((refused.index, refused.seq), (Some(1), 0), "{refused:?}");
     let answer = abused.peer.query("good", None).unwrap();
     assert_eq!(answer.topics[0].name, "t");
+    drop(abused);
     server.stop();
 }
 
@@ -224,6 +228,7 @@ fn frames_of_the_server_and_a_second_hello_are_refused() {
         let refused = abused.bad("direction", frame, Code::Malformed);
         assert_eq!(refused.kind, frame[4], "{refused:?}");
     }
+    drop(abused);
     server.stop();
 }
 
@@ -268,6 +273,7 @@ fn lost_framing_and_a_bad_start_close_the_connection_and_no_other() {
         witness.works();
     }
     assert_eq!(witness.total("victim"), 0);
+    drop(witness);
     server.stop();
 }
 
@@ -292,6 +298,7 @@ fn sequence_faults_change_nothing_and_duplicates_count_once() {
     abused.seq += 1;
     abused.good();
     assert_eq!(abused.peer.total("good"), 4);
+    drop(abused);
     server.stop();
 }
 
@@ -311,6 +318,7 @@ fn a_frame_beyond_the_credit_is_refused_and_may_come_again() {
     abused.peer.send(&resealed(3, 0, 0, &frame[16..]));
     abused.peer.acked(abused.seq);
     assert_eq!(abused.peer.total("victim"), 700);
+    drop(abused);
     server.stop();
 }
 
@@ -334,6 +342,7 @@ fn an_event_too_far_ahead_of_the_wall_clock_refuses_its_frame() {
     let reply = Http(server.http).post("/v1/events", &[], line.as_bytes());
     assert_eq!((reply.status, &reply.body["rejected"][0]["code"]), (400, &"FUTURE".into()));
     assert_eq!(peer.total("victim"), 0);
+    drop(peer);
     server.stop();
 }
 
@@ -359,6 +368,7 @@ fn a_half_closed_peer_gets_all_its_answers() {
     }
     assert_eq!((acked, pongs), (1, 4));
     assert_eq!(events_applied(&server), 32);
+    drop(peer);
     server.stop();
 }
 
@@ -385,9 +395,7 @@ fn silent_and_slow_peers_are_cut_after_their_time_and_no_other() {
         closed = drips.next_within(Duration::from_millis(400));
         witness.works();
     }
-    for (what, peer) in
-        [("silent", &mut silent), ("half a hello", &mut half_hello)]
-    {
+    for (what, peer) in [("silent", &mut silent), ("half a hello", &mut half_hello)] {
         let refused = peer.refused();
         assert_eq!((refused.code, refused.class), (Code::Overloaded, RetryClass::Later), "{what}");
         assert!(refused.message.contains("2000 ms"), "{what}: {}", refused.message);
@@ -401,6 +409,7 @@ fn silent_and_slow_peers_are_cut_after_their_time_and_no_other() {
     assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
     // Between frames a connection may be silent.
     assert_eq!(idle.total("victim"), 0);
+    drop((witness, idle, silent, half_hello, drips, half_head, half_body));
     server.stop();
 }
 
@@ -422,8 +431,12 @@ fn announced_frames_that_never_come_cost_no_memory() {
     witness.works();
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} bytes for 200 announced frames");
+    drop((peers, witness));
     server.stop();
 }
+
+/// Method, path, headers and body.
+type Request<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
 
 #[test]
 fn http_refuses_bad_requests_and_says_where() {
@@ -432,21 +445,21 @@ fn http_refuses_bad_requests_and_says_where() {
     let big = vec![b'x'; (1 << 20) + 1];
     let one = br#"{"topic":"a"}"#;
     let path = "/v1/tenants/victim/events";
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, &str, &str); 12] = [
-        ("POST", path, &[], &big, 413, "TOO_LARGE", "1048576"),
-        ("GET", "/v1/nothing", &[], b"", 404, "NOT_FOUND", "/v1/nothing"),
-        ("DELETE", path, &[], b"", 405, "METHOD_NOT_ALLOWED", "DELETE"),
-        ("GET", "/v1/tenants/nobody/trending", &[], b"", 404, "UNKNOWN_TENANT", "nobody"),
-        ("GET", "/v1/tenants/x/trending?k=0", &[], b"", 400, "MALFORMED", "k: "),
-        ("GET", "/v1/tenants/x/trending?k=101", &[], b"", 400, "MALFORMED", "100"),
-        ("GET", "/v1/tenants/x/trending?rank=best", &[], b"", 400, "MALFORMED", "best"),
-        ("GET", "/v1/tenants/x/trending?of=1", &[], b"", 400, "MALFORMED", "of"),
-        ("GET", "/v1/tenants/%07/trending", &[], b"", 400, "MALFORMED", "tenant"),
-        ("POST", path, &[("trend-ack", "durable")], one, 400, "UNSUPPORTED", "durable"),
-        ("POST", path, &[("trend-ack", "soon")], one, 400, "MALFORMED", "soon"),
-        ("POST", path, &[("trend-seq", "1")], one, 400, "MALFORMED", "Trend-Producer"),
+    let cases: [(Request<'_>, u16, &str, &str); 12] = [
+        (("POST", path, &[], &big), 413, "TOO_LARGE", "1048576"),
+        (("GET", "/v1/nothing", &[], b""), 404, "NOT_FOUND", "/v1/nothing"),
+        (("DELETE", path, &[], b""), 405, "METHOD_NOT_ALLOWED", "DELETE"),
+        (("GET", "/v1/tenants/nobody/trending", &[], b""), 404, "UNKNOWN_TENANT", "nobody"),
+        (("GET", "/v1/tenants/x/trending?k=0", &[], b""), 400, "MALFORMED", "k: "),
+        (("GET", "/v1/tenants/x/trending?k=101", &[], b""), 400, "MALFORMED", "100"),
+        (("GET", "/v1/tenants/x/trending?rank=best", &[], b""), 400, "MALFORMED", "best"),
+        (("GET", "/v1/tenants/x/trending?of=1", &[], b""), 400, "MALFORMED", "of"),
+        (("GET", "/v1/tenants/%07/trending", &[], b""), 400, "MALFORMED", "tenant"),
+        (("POST", path, &[("trend-ack", "durable")], one), 400, "UNSUPPORTED", "durable"),
+        (("POST", path, &[("trend-ack", "soon")], one), 400, "MALFORMED", "soon"),
+        (("POST", path, &[("trend-seq", "1")], one), 400, "MALFORMED", "Trend-Producer"),
     ];
-    for (method, path, headers, body, status, code, words) in cases {
+    for ((method, path, headers, body), status, code, words) in cases {
         let reply = http.request(method, path, headers, body);
         let what = format!("{method} {path} {headers:?}");
         assert_eq!(reply.status, status, "{what}: {reply:?}");
@@ -454,7 +467,8 @@ fn http_refuses_bad_requests_and_says_where() {
         assert!(reply.body["message"].as_str().unwrap().contains(words), "{what}: {reply:?}");
     }
     assert_eq!(http.get("/v1/tenants/victim/trending").status, 404);
-    let lines = b"{\"topic\":\"a\"}\nnonsense\n\n{\"topic\":\"\"}\n{\"topic\":\"b\",\"weight\":0}\n";
+    let lines =
+        b"{\"topic\":\"a\"}\nnonsense\n\n{\"topic\":\"\"}\n{\"topic\":\"b\",\"weight\":0}\n";
     let reply = http.post(path, &[], lines);
     let rejected = reply.body["rejected"].as_array().unwrap();
     let at: Vec<u64> = rejected.iter().map(|line| line["line"].as_u64().unwrap()).collect();

@@ -73,6 +73,7 @@ fn every_event_counts_once(shards: &str, seed: u64) {
         let total = reader.settled_total(&names[tenant], weight);
         assert_eq!(total, weight, "{} over {connections} connections", names[tenant]);
     }
+    drop(reader);
     server.stop();
 }
 
@@ -112,6 +113,7 @@ fn a_newer_epoch_fences_the_older() {
         for name in &names {
             assert_eq!(new.total(name), 2, "{name} over {shards} shards");
         }
+        drop((late, old, new));
         server.stop();
     }
 }

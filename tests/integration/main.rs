@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod bad_input;
+mod clock;
 mod delivery;
 mod harness;
 mod main_job;

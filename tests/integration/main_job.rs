@@ -292,5 +292,6 @@ fn http_agrees_with_a_rescan_and_with_the_binary_protocol() {
     let server = Server::start(&["--clock", "event", "--shards", "2"]);
     let mut road = ByHttp(Http(server.http), Peer::greeted(server.tcp));
     compare(&mut road, (60_000, 1_000));
+    drop(road);
     server.stop();
 }

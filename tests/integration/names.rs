@@ -26,9 +26,9 @@ fn ids(events: &[Event<'_>]) -> BTreeSet<(u8, u64)> {
 }
 
 fn define(peer: &mut Peer, events: &[Event<'_>]) {
-    let names = events.iter().flat_map(|&(tenant, topic, ..)| {
-        [(NameKind::Tenant, tenant), (NameKind::Topic, topic)]
-    });
+    let names = events
+        .iter()
+        .flat_map(|&(tenant, topic, ..)| [(NameKind::Tenant, tenant), (NameKind::Topic, topic)]);
     let mut frame = Vec::new();
     encode_define(&mut frame, names);
     peer.send(&frame);
@@ -61,6 +61,7 @@ fn names_are_asked_for_told_and_shown() {
     assert_eq!(names, ["mars rover", "éclipse"]);
     let json = Http(server.http).get("/v1/tenants").body;
     assert_eq!(json["tenants"][0]["tenant"], "acme", "{json}");
+    drop(peer);
     server.stop();
 }
 
@@ -91,6 +92,7 @@ fn names_of_forwarded_events_are_asked_of_the_connection_that_sent_them() {
     assert!(other.needed.is_empty(), "who sent no events is not asked: {:?}", other.needed);
     let json = Http(server.http).get("/v1/tenants?limit=100").body;
     assert_eq!(json["tenants"].as_array().unwrap().len(), 60, "{json}");
+    drop((sender, other));
     server.stop();
 }
 
@@ -106,5 +108,6 @@ fn a_name_that_was_not_told_is_asked_for_again() {
     }
     define(&mut peer, &events);
     settle(&mut peer);
+    drop(peer);
     server.stop();
 }

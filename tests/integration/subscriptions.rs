@@ -75,6 +75,7 @@ fn an_update_comes_once_a_change_from_every_shard() {
             assert_eq!(answer.head.version, versions[&tag], "unchanged, so the same version");
         }
     }
+    drop((producer, reader));
     server.stop();
 }
 
@@ -102,6 +103,7 @@ fn an_ended_subscription_says_nothing_more() {
     assert_eq!(update(&mut reader).1.head.tenant, TenantId::of("new"));
     producer.send(&[("kept", "a", 1, T)]);
     assert!(reader.next_within(SILENCE).is_none(), "an update of a replaced subscription");
+    drop((producer, reader));
     server.stop();
 }
 
@@ -120,6 +122,7 @@ fn the_sixty_fifth_subscription_is_refused() {
     let mut producer = Producer(Peer::greeted(server.tcp), 0);
     producer.send(&[("tenant 64", "a", 1, T)]);
     assert_eq!(update(&mut reader).0, 64);
+    drop((reader, producer));
     server.stop();
 }
 
@@ -163,5 +166,6 @@ fn a_reader_that_does_not_read_gets_the_newest_and_holds_up_nobody() {
     }
     let changes = (ROUNDS + 1) * tenants.len() as u64;
     assert!(count < changes / 2, "{count} updates of {changes} changes: nothing was conflated");
+    drop((producer, sleeper, pace));
     server.stop();
 }

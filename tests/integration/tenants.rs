@@ -30,6 +30,7 @@ fn a_thousand_tenants_a_hundred_at_a_time_run_in_a_table_of_two_hundred() {
     let level = &shards["shards"][0]["levels"]["tenants"];
     assert!(level["high_water"].as_u64().unwrap() <= 200, "{level}");
     assert_eq!(shards["shards"][0]["counters"]["events_applied"], 3_000);
+    drop(peer);
     server.stop();
 }
 
@@ -48,6 +49,10 @@ fn a_full_table_of_live_tenants_refuses_a_new_one_and_no_other() {
     assert_eq!((refused.seq, refused.expected_seq, refused.index), (2, 2, Some(1)), "{refused:?}");
     assert!(refused.retry_after_ms > 0, "{refused:?}");
     assert_eq!((peer.total("tenant 0"), peer.total("one too many")), (1, 0));
+    let line = format!("{{\"topic\":\"t\",\"ts\":{T}}}");
+    let reply = Http(server.http).post("/v1/tenants/another/events", &[], line.as_bytes());
+    assert_eq!((reply.status, &reply.body["code"]), (503, &"TENANTS_FULL".into()), "{reply:?}");
+    assert!(reply.head.contains("\r\nretry-after: 1"), "{reply:?}");
     peer.send(&named_frame(2, &[("tenant 0", "t", 1, T), ("tenant 199", "t", 1, T)]));
     peer.acked(2);
     assert_eq!((peer.total("tenant 0"), peer.total("tenant 199")), (2, 2));
@@ -57,5 +62,6 @@ fn a_full_table_of_live_tenants_refuses_a_new_one_and_no_other() {
     peer.send(&named_frame(4, &[("one too many", "t", 1, T + 60_000)]));
     peer.acked(4);
     assert_eq!((peer.total("tenant 0"), peer.total("one too many")), (1, 1));
+    drop(peer);
     server.stop();
 }

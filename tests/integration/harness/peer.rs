@@ -7,8 +7,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use trendsrv_client::Answer;
 use trendsrv_client::proto::{
-    AckMode, EventRecord, EventsHead, Frame, Header, Hello, NamedEvent, NamedWriter,
-    NeedEntry, Query, Rank, RetryClass, Split, TenantId, TopicId, Welcome, encode_events, split,
+    AckMode, EventRecord, EventsHead, Frame, Header, Hello, NamedEvent, NamedWriter, NeedEntry,
+    Query, Rank, RetryClass, Split, TenantId, TopicId, Welcome, encode_events, split,
 };
 
 /// See the module header.

@@ -84,7 +84,8 @@ impl Server {
         assert!(sent.success(), "no such process: {pid}");
     }
 
-    /// Ends it and judges its exit code and its log.
+    /// Ends it and judges its exit code and its log. Clients that stay are given their time to go:
+    /// a test drops its own first.
     pub(crate) fn stop(self) {
         self.terminate();
         self.ended();
