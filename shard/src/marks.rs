@@ -6,6 +6,7 @@
 //! part with seq   < mark          duplicate: acknowledged, not applied
 //!                 >= mark         applied, mark = seq + 1
 //!                 > refused seq   SEQ_GAP until the refused one has come again
+//!                                 (and turned away: a producer that connects again is told so)
 //! older epoch                     FENCED          newer epoch   marks start anew at 1
 //! ```
 //!
@@ -42,8 +43,8 @@ pub struct Sequence {
 pub struct Standing {
     /// One more than the largest sequence number applied.
     pub next: u64,
-    /// The smallest sequence number that was refused and has not come again.
-    pub refused: Option<u64>,
+    /// The first and last sequence number turned away that have not come again.
+    pub refused: Option<(u64, u64)>,
 }
 
 /// What to do with a part.
@@ -61,6 +62,8 @@ struct Mark {
     epoch: u32,
     next: u64,
     refused: Option<u64>,
+    /// The largest number turned away, be it refused or behind a refused one.
+    turned_away: u64,
     used: u64,
 }
 
@@ -90,10 +93,12 @@ impl Marks {
             return Err(mark.epoch);
         }
         mark.renew(epoch);
-        Ok(Standing { next: mark.next, refused: mark.refused })
+        let first = mark.refused.or((mark.next <= mark.turned_away).then_some(mark.next));
+        let refused = first.map(|first| (first, first.max(mark.turned_away)));
+        Ok(Standing { next: mark.next, refused })
     }
 
-    /// Whether the part with this sequence is to be applied. Changes no mark.
+    /// Whether the part with this sequence is to be applied.
     pub(crate) fn turn(&mut self, at: &Sequence) -> Turn {
         let mark = self.mark(at.lane, at.epoch);
         if at.epoch < mark.epoch {
@@ -102,7 +107,10 @@ impl Marks {
         mark.renew(at.epoch);
         match mark.refused {
             _ if at.seq < mark.next => Turn::Duplicate,
-            Some(refused) if at.seq > refused => Turn::Gap { expected: refused },
+            Some(refused) if at.seq > refused => {
+                mark.turned_away = mark.turned_away.max(at.seq);
+                Turn::Gap { expected: refused }
+            }
             Some(_) | None => Turn::Apply,
         }
     }
@@ -118,6 +126,7 @@ impl Marks {
     pub(crate) fn refused(&mut self, at: &Sequence) {
         let mark = self.mark(at.lane, at.epoch);
         mark.refused = Some(mark.refused.map_or(at.seq, |before| before.min(at.seq)));
+        mark.turned_away = mark.turned_away.max(at.seq);
     }
 
     /// The lane has ended.
@@ -137,7 +146,7 @@ impl Marks {
             if self.table.len() >= self.producers_max {
                 self.evict();
             }
-            let mark = Mark { lane, epoch, next: 1, refused: None, used: 0 };
+            let mark = Mark { lane, epoch, next: 1, refused: None, turned_away: 0, used: 0 };
             self.table.insert_unique(hash(lane), mark, |mark| hash(mark.lane));
         }
         let used = self.clock;
@@ -167,7 +176,7 @@ impl Standing {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let refused = match (self.refused, other.refused) {
-            (Some(one), Some(two)) => Some(one.min(two)),
+            (Some(one), Some(two)) => Some((one.0.min(two.0), one.1.max(two.1))),
             (one, two) => one.or(two),
         };
         Self { next: self.next.max(other.next), refused }
@@ -176,14 +185,14 @@ impl Standing {
     /// The sequence number to go on from.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
-        self.refused.map_or(self.next, |refused| refused.min(self.next))
+        self.refused.map_or(self.next, |(first, _)| first.min(self.next))
     }
 }
 
 impl Mark {
     fn renew(&mut self, epoch: u32) {
         if epoch > self.epoch {
-            (self.epoch, self.next, self.refused) = (epoch, 1, None);
+            (self.epoch, self.next, self.refused, self.turned_away) = (epoch, 1, None, 0);
         }
     }
 }
@@ -218,15 +227,19 @@ mod tests {
         let mut marks = Marks::new(4);
         marks.refused(&at(0, 3));
         assert_eq!(marks.turn(&at(0, 4)), Turn::Gap { expected: 3 });
-        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 1, refused: Some(3) }));
+        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 1, refused: Some((3, 4)) }));
         assert_eq!(marks.turn(&at(0, 3)), Turn::Apply);
         marks.applied(&at(0, 3));
+        let behind = Ok(Standing { next: 4, refused: Some((4, 4)) });
+        assert_eq!(marks.greet(LANE, 0), behind, "4 was turned away, too");
         assert_eq!(marks.turn(&at(0, 4)), Turn::Apply);
+        marks.applied(&at(0, 4));
+        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 5, refused: None }));
     }
 
     #[test]
     fn a_frame_refused_by_one_owner_comes_again_whatever_others_applied() {
-        let at = |next, refused| Standing { next, refused };
+        let at = |next, first: Option<u64>| Standing { next, refused: first.map(|at| (at, at)) };
         assert_eq!(at(5, None).and(at(9, None)).next_seq(), 9);
         assert_eq!(at(9, None).and(at(4, Some(4))).next_seq(), 4);
         assert_eq!(at(4, Some(7)).and(at(4, Some(5))).and(Standing::NEW).next_seq(), 4);

@@ -71,7 +71,8 @@ fn follow(clock: Clock, steps: &[Step]) {
         turn(&mut shard, now_ms);
         model.turn(now_ms);
         let events = placed(step, now_ms);
-        let counted = send_named(&mut shard, now_ms, Some(at(seq)), &events).unwrap();
+        let counted =
+            send_named(&mut shard, now_ms, Some(at(seq)), &events).expect("it is applied");
         assert_eq!(counted, model.send(now_ms, &events), "step {seq}");
         for tenant in model.tenants() {
             let watermark_ms = model.watermark_ms(now_ms, tenant);
@@ -79,10 +80,10 @@ fn follow(clock: Clock, steps: &[Step]) {
             let whens =
                 [earliest_ms, watermark_ms + 1, watermark_ms + 4_321, watermark_ms + 10_000];
             for at_ms in whens.into_iter().map(Some).chain([None]) {
-                let (seen, _) = ask(&mut shard, now_ms, tenant, at_ms).unwrap();
+                let (seen, _) = ask(&mut shard, now_ms, tenant, at_ms).expect("it is held");
                 assert_eq!(seen, model.ask(now_ms, tenant, at_ms), "tenant {tenant}, step {seq}");
             }
-            let gone = ask(&mut shard, now_ms, tenant, Some(earliest_ms - 1)).unwrap_err();
+            let gone = ask(&mut shard, now_ms, tenant, Some(earliest_ms - 1)).expect_err("gone");
             assert_eq!(gone.code, Refusal::Malformed);
         }
     }

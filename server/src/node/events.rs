@@ -122,11 +122,12 @@ impl<P: Programs, M: Memory> Node<P, M> {
         self.routed = routed;
     }
 
-    /// Owners that refused this frame before: they hear of it again, events for them or not.
+    /// Owners that may have turned this frame away: they hear of it again, events for them or not.
     fn waiting_owners(&mut self, id: PeerId, seq: u64) -> Vec<u16> {
         let Some(peer) = self.peer(id) else { return Vec::new() };
-        let waiting = peer.refused_by.extract_if(.., |(_, refused)| *refused <= seq);
-        waiting.map(|(owner, _)| owner).collect()
+        let waiting = peer.refused_by.iter().map(|(owner, _)| *owner).collect();
+        peer.refused_by.retain(|(_, last)| *last > seq);
+        waiting
     }
 
     fn begin(&mut self, id: PeerId, seq: u64, owners: u16) {
@@ -217,9 +218,9 @@ impl<P: Programs, M: Memory> Node<P, M> {
         match outcome {
             Ok(()) => peer.ledger.part_done(seq),
             Err(why) => {
-                if why.code != Refusal::SeqGap {
-                    peer.refused_by.retain(|(before, _)| *before != owner);
-                    peer.refused_by.push((owner, seq));
+                match peer.refused_by.iter_mut().find(|(before, _)| *before == owner) {
+                    Some((_, last)) => *last = seq.max(*last),
+                    None => peer.refused_by.push((owner, seq)),
                 }
                 if peer.ledger.part_refused(seq) {
                     // The connection knows best what it expects.

@@ -1,12 +1,14 @@
 //! HELLO: what each owner knows of a producer, gathered into where it goes on.
 //!
 //! ```text
-//!   HELLO ─▶ Greet to every owner ─▶ Greeted: next and refused frame there ─▶ HELLO_OK next_seq
-//!              └─ waits while parts of an earlier connection of the lane are on their way
+//!   HELLO ─▶ Settle to every shard ─▶ Settled        no part of the lane is on its way any more
+//!         ─▶ Greet to every owner  ─▶ Greeted        next and refused frame there
+//!         ─▶ HELLO_OK next_seq
 //! ```
 //!
-//! Invariant: nothing of a lane's earlier connections is on its way to an owner once HELLO_OK is
-//! sent: a part that arrived behind a later one would be taken for a duplicate.
+//! Invariant: owners are asked only once nothing of the lane's earlier connections is on its way to
+//! any of them. A part that arrived behind a later one would be taken for a duplicate, and one that
+//! is refused after its owner was asked would not come again.
 
 use super::frames::refusal;
 use super::peer::Life;
@@ -16,20 +18,12 @@ use std::collections::BTreeMap;
 use trendsrv_proto::{AckMode, Hello, Kind, Refusal, Welcome};
 use trendsrv_shard::{Lane, Memory, Programs, ReplyTo, Standing, fenced};
 
-/// Parts of named lanes on their way to other shards, and the greetings that wait for them.
+/// Parts of named lanes on their way to other shards, and the connections that wait for them.
 /// Bounded by what is on its way and by the connections of the process.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     parts: BTreeMap<(u64, u16), u32>,
-    waiting: Vec<Greeting>,
-}
-
-/// A producer's greeting as an owner gets it.
-#[derive(Clone, Copy, Debug)]
-struct Greeting {
-    from: ReplyTo,
-    lane: Lane,
-    epoch: u32,
+    waiting: Vec<(Lane, ReplyTo)>,
 }
 
 impl Departures {
@@ -40,20 +34,21 @@ impl Departures {
         }
     }
 
-    /// A part was answered; returns the greetings that waited for it.
-    fn returns(&mut self, lane: Lane) -> Vec<Greeting> {
-        if lane.anonymous {
+    /// A part was answered; returns the connections that waited for it.
+    fn returns(&mut self, lane: Lane) -> Vec<ReplyTo> {
+        let key = (lane.producer, lane.lane);
+        let last = match self.parts.get_mut(&key).filter(|_| !lane.anonymous) {
+            Some(count) => {
+                *count -= 1;
+                *count == 0
+            }
+            None => false,
+        };
+        if !last {
             return Vec::new();
         }
-        let key = (lane.producer, lane.lane);
-        if let Some(count) = self.parts.get_mut(&key) {
-            *count -= 1;
-            if *count > 0 {
-                return Vec::new();
-            }
-            self.parts.remove(&key);
-        }
-        self.waiting.extract_if(.., |waiting| waiting.lane == lane).collect()
+        self.parts.remove(&key);
+        self.waiting.extract_if(.., |(waiting, _)| *waiting == lane).map(|(_, to)| to).collect()
     }
 
     fn has(&self, lane: Lane) -> bool {
@@ -80,39 +75,58 @@ impl<P: Programs, M: Memory> Node<P, M> {
         }
         let lane = Lane { producer: hello.producer, lane: hello.lane, anonymous: false };
         peer.lane = lane;
-        peer.life = Life::Greeting(shards);
-        let epoch = hello.epoch;
-        self.tell_others(|| MeshMail::Greet { from, lane, epoch });
-        self.on_greet(from, lane, epoch);
+        peer.life = Life::Settling(shards);
+        self.tell_others(|| MeshMail::Settle { from, lane });
+        self.on_settle(from, lane);
     }
 
-    /// A producer has said hello, here or at another shard.
-    pub(super) fn on_greet(&mut self, from: ReplyTo, lane: Lane, epoch: u32) {
-        let greeting = Greeting { from, lane, epoch };
+    /// A producer is back: its connection hears of it once no part of its lane is on its way.
+    pub(super) fn on_settle(&mut self, from: ReplyTo, lane: Lane) {
         if self.departures.has(lane) {
-            self.departures.waiting.push(greeting);
+            self.departures.waiting.push((lane, from));
         } else {
-            self.tell_standing(greeting);
+            self.tell_settled(from);
         }
     }
 
     /// A part of this lane has been answered by its owner.
     pub(super) fn on_return(&mut self, lane: Lane) {
-        for greeting in self.departures.returns(lane) {
-            self.tell_standing(greeting);
+        for to in self.departures.returns(lane) {
+            self.tell_settled(to);
         }
     }
 
-    fn tell_standing(&mut self, greeting: Greeting) {
-        let Greeting { from, lane, epoch } = greeting;
-        let standing = self.shard.on_greet(lane, epoch);
-        let (shard, id) = peer_of(from);
-        let owner = self.config.shard;
-        if shard == owner {
-            self.on_greeted(id, owner, standing);
+    fn tell_settled(&mut self, to: ReplyTo) {
+        let (shard, id) = peer_of(to);
+        if shard == self.config.shard {
+            self.on_settled(id);
         } else {
-            self.post(shard, MeshMail::Greeted { to: from, owner, standing });
+            self.post(shard, MeshMail::Settled { to });
         }
+    }
+
+    /// One shard has nothing of the lane on its way.
+    pub(super) fn on_settled(&mut self, id: PeerId) {
+        let shards = self.config.vnodes.shards();
+        let (from, owner) = (self.reply_to(id), self.config.shard);
+        let Some(peer) = self.peer(id) else { return };
+        let Life::Settling(missing) = peer.life else { return };
+        if missing > 1 {
+            peer.life = Life::Settling(missing - 1);
+            return;
+        }
+        peer.life = Life::Greeting(shards);
+        let (lane, epoch) = (peer.lane, peer.epoch);
+        self.tell_others(|| MeshMail::Greet { from, lane, epoch });
+        let standing = self.shard.on_greet(lane, epoch);
+        self.on_greeted(id, owner, standing);
+    }
+
+    /// A producer has said hello at another shard.
+    pub(super) fn on_greet(&mut self, from: ReplyTo, lane: Lane, epoch: u32) {
+        let standing = self.shard.on_greet(lane, epoch);
+        let owner = self.config.shard;
+        self.post(peer_of(from).0, MeshMail::Greeted { to: from, owner, standing });
     }
 
     /// One owner has told where the producer stands with it.
@@ -122,8 +136,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
         match standing {
             Ok(standing) => {
                 peer.standing = peer.standing.and(standing);
-                if let Some(seq) = standing.refused {
-                    peer.refused_by.push((owner, seq));
+                if let Some((_, last)) = standing.refused {
+                    peer.refused_by.push((owner, last));
                 }
                 peer.life = Life::Greeting(missing - 1);
                 if missing == 1 {

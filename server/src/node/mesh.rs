@@ -9,6 +9,18 @@ use trendsrv_shard::{Lane, Refused, ReplyTo, Sequence, Standing};
 /// One message from shard to shard.
 #[derive(Debug)]
 pub enum MeshMail {
+    /// A producer is back elsewhere: are parts of its lane on their way from here?
+    Settle {
+        /// Its connection.
+        from: ReplyTo,
+        /// Its lane.
+        lane: Lane,
+    },
+    /// None are.
+    Settled {
+        /// The connection.
+        to: ReplyTo,
+    },
     /// A producer has said hello elsewhere.
     Greet {
         /// Its connection.

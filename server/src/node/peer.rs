@@ -1,7 +1,7 @@
 //! One connection as the protocol sees it.
 //!
 //! ```text
-//!   accepted ──HELLO──▶ Greeting ──all owners' marks──▶ Open ──GOAWAY, lost framing──▶ Ending
+//!   accepted ──HELLO──▶ Settling ─▶ Greeting ──all owners' marks──▶ Open ──lost framing──▶ Ending
 //!       │                   └── one shard, or anonymous: at once
 //!       └── no HELLO within 2 s, or a bad one ─────────────────────────────────────▶ Ending
 //! ```
@@ -24,6 +24,8 @@ use trendsrv_shard::{Lane, Refused, Standing};
 pub enum Life {
     /// Nothing but HELLO may come.
     Accepted,
+    /// Parts of earlier connections come to rest; this many shards have not said so.
+    Settling(u16),
     /// The owners' marks are being gathered; this many answers are missing.
     Greeting(u16),
     /// Everything may come.
@@ -52,7 +54,8 @@ pub(crate) struct Peer {
     pub(crate) epoch: u32,
     /// What the owners have said of the lane so far.
     pub(crate) standing: Standing,
-    /// Owners that wait for a frame they refused to come again, whatever is in it then.
+    /// Owners that turned frames away, and the last of those: they hear of every frame up to it
+    /// again, whatever is in it then.
     pub(crate) refused_by: Vec<(u16, u64)>,
     /// Why the first refused frame was, while parts are on their way.
     pub(crate) refusal: Option<Refused>,

@@ -1,1 +1,6 @@
+//! Nodes wired by a mesh that delivers mail in any order between pairs, and clients made of bytes.
 
+mod chaos;
+mod net;
+mod refusals;
+mod rules;

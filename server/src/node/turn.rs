@@ -147,7 +147,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             if peer.life == Life::Ending {
                 continue;
             }
-            let greets = matches!(peer.life, Life::Accepted | Life::Greeting(_));
+            let greets = !peer.greeted;
             let message = if greets && late(peer.accepted_ms, HELLO_MS) {
                 format!("no HELLO within {HELLO_MS} ms")
             } else if peer.inbox.partial_since_ms().is_some_and(|ms| late(ms, FRAME_MS)) {
