@@ -1,8 +1,6 @@
 //! Starts that must fail, and say why and what to do; and starts in narrow places.
-//!
-//! A kernel without io_uring cannot be had here: the sorting of that error has its own test.
 
-use crate::harness::{Exit, Peer, Server, command, named_frame};
+use crate::harness::{Exit, Peer, Server, command, named_frame, without_io_uring};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -67,6 +65,18 @@ fn another_address_needs_insecure_and_warns_loudly() {
 fn what_this_version_lacks_is_refused_and_not_ignored() {
     fails(&["--data-dir", "data"], &["data_dir", "not available", "--no-log"]);
     fails(&["--no-log=false"], &["no_log", "no log"]);
+}
+
+#[test]
+fn a_kernel_without_io_uring_and_one_that_forbids_it_are_told_apart() {
+    for (errno, words) in [
+        (libc::ENOSYS, ["has no io_uring", "ENOSYS", "CONFIG_IO_URING"]),
+        (libc::EPERM, ["is forbidden here", "kernel.io_uring_disabled", "seccomp"]),
+    ] {
+        let mut command = command(&[]);
+        without_io_uring(&mut command, errno);
+        says(&Server::spawn(command).unwrap_err(), &words);
+    }
 }
 
 /// A command that runs a server with so many KiB of locked memory, and without privilege.

@@ -10,10 +10,12 @@
 mod http;
 mod peer;
 mod process;
+mod sandbox;
 
 pub(crate) use http::{Http, escape};
 pub(crate) use peer::{Event, Peer, Refusal, Witness, events_frame, hello, named_frame, resealed};
 pub(crate) use process::{Exit, Server, command};
+pub(crate) use sandbox::without_io_uring;
 
 use std::time::Duration;
 
