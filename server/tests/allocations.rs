@@ -1,0 +1,199 @@
+//! Once a shard runs, events of known tenants and topics are counted and acknowledged without one
+//! allocation.
+//!
+//! Owns the counting allocator of this test binary. It counts by thread, so that tests beside each
+//! other do not meet.
+#![allow(unsafe_code, reason = "a global allocator is unsafe to write; it only counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use trendsrv_proto::{
+    AckMode, Clock, EventRecord, EventsHead, Frame, Hello, NameKind, ShardAddress, Span, Split,
+    TenantId, TopicId, encode_define, encode_events, split,
+};
+use trendsrv_server::node::{Node, NodeConfig, PeerId, Vnodes};
+use trendsrv_shard::{
+    Effect, Effects, Grid, HeapMemory, Lane, Origin, Part, ReplyTo, Sequence, Shard, ShardConfig,
+    Trending, WindowConfig, index_words,
+};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; the counter neither allocates nor
+// has a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const START_MS: u64 = 1_442_016_000_000;
+const WINDOW_MS: u64 = 10_000;
+const TENANTS: usize = 2_000;
+const TOPICS: usize = 12;
+const FRAME_EVENTS: usize = 512;
+/// Time from frame to frame: five frames a slide.
+const STEP_MS: u64 = 200;
+/// More than a window, so that panes expire and every table has its size.
+const WARM_UP_FRAMES: u64 = 400;
+const MEASURED_FRAMES: u64 = 100;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+fn shard() -> Shard<Trending, HeapMemory> {
+    let grid = Grid::new(WINDOW_MS, 1_000).expect("a grid");
+    let config = ShardConfig {
+        grid,
+        clock: Clock::Wall,
+        tenants_max: TENANTS,
+        topics_max: 1_024,
+        producers_max: 8,
+        early_max: 65_536,
+        subscriptions_max: 8,
+        secret: [3, 5],
+    };
+    let tenants_max = u32::try_from(TENANTS).expect("few");
+    let windows = WindowConfig { tenants_max, ..WindowConfig::new(grid, [7, 11]) };
+    let bytes = windows.memory_bytes(8 << 20);
+    let memory = HeapMemory::new(usize::try_from(bytes).expect("small") / 8);
+    let index = HeapMemory::new(index_words(TENANTS));
+    let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
+    Shard::new(config, &windows, memory, index, programs).expect("the memory fits")
+}
+
+fn topic(n: usize) -> String {
+    format!("topic {n}")
+}
+
+fn tenant(n: usize) -> String {
+    format!("tenant {n}")
+}
+
+/// Every frame's records: all tenants in turn, a topic each, every 16th event ahead of the clock.
+struct Load {
+    tenants: Vec<TenantId>,
+    topics: Vec<TopicId>,
+}
+
+impl Load {
+    fn new() -> Self {
+        let tenants = (0..TENANTS).map(|n| TenantId::of(&tenant(n))).collect();
+        Self { tenants, topics: (0..TOPICS).map(|n| TopicId::of(&topic(n))).collect() }
+    }
+
+    fn records(&self, frame: u64) -> Vec<EventRecord> {
+        let first = usize::try_from(frame).expect("few") * FRAME_EVENTS;
+        let record = |n: usize| {
+            let (tenant, topic) = (self.tenants[n % TENANTS], self.topics[n / TENANTS % TOPICS]);
+            EventRecord::new(tenant, topic, 1, if n.is_multiple_of(16) { 2_500 } else { 0 })
+        };
+        (first..first + FRAME_EVENTS).map(record).collect()
+    }
+
+    fn names() -> Vec<(NameKind, String)> {
+        let tenants = (0..TENANTS).map(|n| (NameKind::Tenant, tenant(n)));
+        tenants.chain((0..TOPICS).map(|n| (NameKind::Topic, topic(n)))).collect()
+    }
+}
+
+#[test]
+fn a_running_shard_counts_without_allocating() {
+    let (mut shard, load, mut fx) = (shard(), Load::new(), Effects::default());
+    let lane = Lane { producer: 1, lane: 0, anonymous: false };
+    let names = Load::names();
+    for frame in 0..WARM_UP_FRAMES + MEASURED_FRAMES {
+        let now_ms = START_MS + frame * STEP_MS;
+        let records = load.records(frame);
+        let seq = frame + 1;
+        let sequence = Some(Sequence { lane, epoch: 0, seq });
+        let origin = Origin { to: ReplyTo(1), seq, sequence, ask_names: true };
+        let span = Span { min_ms: now_ms, max_ms: now_ms + 2_500 };
+        let part = Part { base_ms: now_ms, span, records: &records };
+        let before = allocations();
+        shard.on_events(now_ms, &origin, &part, &mut fx);
+        while shard.on_turn(now_ms, &mut fx) {}
+        let made = allocations() - before;
+        let Some(Effect::Accepted { counted, .. }) = fx.list.first() else { panic!("{fx:?}") };
+        assert_eq!(counted.applied + counted.early, FRAME_EVENTS as u64);
+        if frame >= WARM_UP_FRAMES {
+            assert!(counted.early > 0, "the early queue is at work");
+            assert_eq!((made, fx.list.len()), (0, 1), "frame {frame}");
+        }
+        fx.clear();
+        if frame == 100 {
+            let id = |name: &String| TenantId::of(name).0;
+            shard.define(names.iter().map(|(kind, name)| (*kind, id(name), name.as_str())));
+        }
+    }
+}
+
+#[test]
+fn a_running_node_takes_frames_and_acknowledges_them_without_allocating() {
+    let address = ShardAddress::new(([127, 0, 0, 1], 7_171).into());
+    let config = NodeConfig {
+        shard: 0,
+        vnodes: Vnodes::even(1),
+        addresses: vec![address],
+        credit_bytes_max: 64 << 20,
+    };
+    let mut node = Node::new(config, shard(), START_MS);
+    let (load, id) = (Load::new(), PeerId { index: 0, generation: 0 });
+    node.on_accept(id);
+    let mut bytes = Vec::new();
+    let hello = Hello {
+        ack: AckMode::Applied,
+        features: 0,
+        producer: 5,
+        epoch: 0,
+        lane: 0,
+        software: "allocations",
+    };
+    hello.encode(&mut bytes);
+    node.on_bytes(id, &bytes);
+    let mut received = Vec::with_capacity(1 << 20);
+    for frame in 0..WARM_UP_FRAMES + MEASURED_FRAMES {
+        let now_ms = START_MS + frame * STEP_MS;
+        bytes.clear();
+        encode_events(&mut bytes, EventsHead::new(frame + 1, now_ms, 1), &load.records(frame));
+        received.clear();
+        let before = allocations();
+        node.set_now(now_ms);
+        node.on_bytes(id, &bytes);
+        while node.on_turn() {}
+        node.end_turn(|output| received.append(output.bytes));
+        let made = allocations() - before;
+        if frame >= WARM_UP_FRAMES {
+            assert_eq!(made, 0, "frame {frame}");
+            let Split::Frame(header, body) = split(&received) else { panic!("no answer") };
+            let answer = Frame::parse(header, body).expect("a frame");
+            assert!(matches!(answer, Frame::Ack(ack) if ack.seq() == frame + 1), "{answer:?}");
+        } else if frame == 100 {
+            let names = Load::names();
+            bytes.clear();
+            encode_define(&mut bytes, names.iter().map(|(kind, name)| (*kind, name.as_str())));
+            node.on_bytes(id, &bytes);
+        }
+    }
+}
