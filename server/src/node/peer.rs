@@ -141,7 +141,7 @@ impl Peer {
 
     /// Takes an UPDATE: at once while the peer keeps up, otherwise in place of an older one.
     pub(crate) fn update(&mut self, tag: u32, frame: &[u8]) {
-        if self.out.len() < OUT_UPDATE_MAX {
+        if self.out.len() < OUT_UPDATE_MAX && !self.updates.contains_key(&tag) {
             self.out.extend_from_slice(frame);
         } else {
             self.updates.insert(tag, frame.to_vec());
@@ -170,3 +170,22 @@ const ASKED_MAX: u32 = 16;
 pub(crate) const OUT_BYTES_MAX: usize = 256 << 10;
 /// UPDATEs beyond this wait, one a subscription.
 const OUT_UPDATE_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_update_never_comes_behind_a_newer_one() {
+        let lane = Lane { producer: 1, lane: 0, anonymous: true };
+        let mut peer = Peer::new(PeerId { index: 0, generation: 0 }, lane, 0);
+        peer.out = vec![0; OUT_UPDATE_MAX];
+        peer.update(1, b"old");
+        peer.update(2, b"other");
+        // The peer has read, and before the turn ends there is news.
+        peer.out.clear();
+        peer.update(1, b"new");
+        peer.pour_updates();
+        assert_eq!(peer.out, b"newother");
+    }
+}
