@@ -94,6 +94,7 @@ impl Driver {
             };
             let polled = self.ring.poll(&mut on_event)?;
             report.bytes = polled.received_bytes;
+            report.completions = polled.completions;
             report.more = polled.more;
         }
         report.mails = self.read_mesh() + self.read_desk();
@@ -213,6 +214,8 @@ impl Driver {
 pub(crate) struct TurnReport {
     /// Bytes received.
     pub(crate) bytes: usize,
+    /// Completions handled.
+    pub(crate) completions: u32,
     /// Mails read.
     pub(crate) mails: usize,
     /// The ring or the mesh has more at once.

@@ -5,10 +5,13 @@
 //! batch, and a quiet one sleeps on its doorbell and answers at once.
 //!
 //! ```text
-//!                bytes within 2 ms of the last, 16 turns long
-//!   doorbell ────────────────────────────────────────────────▶ timer
-//!            ◀──────────────────────────────────────────────── 4 turns without bytes
+//!                16 busy turns, each within 2 ms of the one before
+//!   doorbell ───────────────────────────────────────────────────▶ timer
+//!            ◀─────────────────────────────────────────────────── 4 turns that are not
 //! ```
+//!
+//! A busy turn received 2 KiB or from eight places: one peer that asks, waits and asks again is no
+//! load, however fast it goes, and a nap would cost it a thousandfold.
 
 use super::TurnReport;
 use crate::config::Latency;
@@ -29,7 +32,7 @@ pub(crate) enum Nap {
 #[derive(Debug)]
 pub(crate) struct Pace {
     heat: u8,
-    last_bytes: Instant,
+    last_busy: Instant,
     /// When the last timer nap was to end: naps keep a rhythm whatever the turns between them take.
     beat: Instant,
 }
@@ -37,7 +40,7 @@ pub(crate) struct Pace {
 impl Pace {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
-        Self { heat: 0, last_bytes: now, beat: now }
+        Self { heat: 0, last_busy: now, beat: now }
     }
 
     /// How to sleep after a turn like this one.
@@ -46,11 +49,11 @@ impl Pace {
     }
 
     fn nap_at(&mut self, latency: Latency, turn: &TurnReport, now: Instant) -> Nap {
-        if turn.bytes > 0 {
-            let close = now.duration_since(self.last_bytes) <= CLOSE;
+        if turn.bytes >= BUSY_BYTES || turn.completions >= BUSY_COMPLETIONS {
+            let close = now.duration_since(self.last_busy) <= CLOSE;
             self.heat = if close { (self.heat + 1).min(HEAT_MAX) } else { 0 };
-            self.last_bytes = now;
-        } else if now.duration_since(self.last_bytes) > CLOSE {
+            self.last_busy = now;
+        } else if turn.bytes > 0 || now.duration_since(self.last_busy) > CLOSE {
             self.heat = self.heat.saturating_sub(COOLING);
         }
         if turn.bytes >= FULL_TURN_BYTES {
@@ -64,9 +67,7 @@ impl Pace {
         }
         Nap::Doorbell(IDLE)
     }
-}
 
-impl Pace {
     /// Sleeps until a period after the last beat; a turn that took about that long goes on at once.
     fn nap_to_the_beat(&mut self, now: Instant) -> Nap {
         let next = self.beat + PERIOD;
@@ -80,7 +81,10 @@ impl Pace {
     }
 }
 
-/// Turns with bytes this close to each other are load.
+/// What makes a turn busy.
+const BUSY_BYTES: usize = 2 << 10;
+const BUSY_COMPLETIONS: u32 = 8;
+/// Busy turns this close to each other are load.
 const CLOSE: Duration = Duration::from_millis(2);
 const HEAT_MAX: u8 = 32;
 const HEAT_TIMER: u8 = 16;
@@ -109,17 +113,21 @@ mod tests {
         let step = Duration::from_micros(500);
         for _ in 0..HEAT_TIMER {
             now += step;
-            pace.nap_at(Latency::Adaptive, &turn(100), now);
+            pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES), now);
         }
         now += step;
-        let nap = pace.nap_at(Latency::Adaptive, &turn(100), now);
+        let nap = pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES), now);
         assert!(matches!(nap, Nap::Timer(_) | Nap::None), "{nap:?}");
         let beat = pace.beat;
-        let nap = pace.nap_at(Latency::Adaptive, &turn(100), beat + PERIOD / 2);
+        let nap = pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES), beat + PERIOD / 2);
         assert_eq!(nap, Nap::Timer(PERIOD / 2), "to the next beat");
-        let late = pace.beat + PERIOD * 3;
-        assert_eq!(pace.nap_at(Latency::Adaptive, &turn(100), late), Nap::None, "a long turn");
-        assert_eq!(pace.nap_at(Latency::Low, &turn(100), now), Nap::Doorbell(IDLE));
+        let late = pace.beat + PERIOD;
+        assert_eq!(
+            pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES), late),
+            Nap::None,
+            "a long turn"
+        );
+        assert_eq!(pace.nap_at(Latency::Low, &turn(BUSY_BYTES), now), Nap::Doorbell(IDLE));
         for _ in 0..HEAT_MAX {
             now += CLOSE + step;
             pace.nap_at(Latency::Adaptive, &turn(0), now);
@@ -128,12 +136,23 @@ mod tests {
     }
 
     #[test]
+    fn one_peer_that_asks_again_and_again_is_no_load() {
+        let mut pace = Pace::new();
+        let mut now = Instant::now();
+        for _ in 0..1_000 {
+            now += Duration::from_micros(50);
+            let nap = pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES - 1), now);
+            assert_eq!(nap, Nap::Doorbell(IDLE));
+        }
+    }
+
+    #[test]
     fn lone_frames_are_answered_at_once() {
         let mut pace = Pace::new();
         let mut now = Instant::now();
         for _ in 0..100 {
             now += Duration::from_millis(5);
-            assert_eq!(pace.nap_at(Latency::Adaptive, &turn(100), now), Nap::Doorbell(IDLE));
+            assert_eq!(pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES), now), Nap::Doorbell(IDLE));
         }
     }
 
