@@ -71,6 +71,7 @@ struct Mark {
 #[derive(Debug)]
 pub(crate) struct Marks {
     table: HashTable<Mark>,
+    secret: u64,
     producers_max: usize,
     clock: u64,
     /// Marks given up because the table was full.
@@ -81,9 +82,9 @@ pub(crate) struct Marks {
 pub const MARK_BYTES: usize = size_of::<Mark>() + 1;
 
 impl Marks {
-    pub(crate) fn new(producers_max: usize) -> Self {
+    pub(crate) fn new(producers_max: usize, secret: u64) -> Self {
         let table = HashTable::with_capacity(producers_max);
-        Self { table, producers_max, clock: 0, evicted: 0 }
+        Self { table, secret, producers_max, clock: 0, evicted: 0 }
     }
 
     /// A producer says hello: where it stands here, or the newer epoch that fences it.
@@ -131,7 +132,8 @@ impl Marks {
 
     /// The lane has ended.
     pub(crate) fn forget(&mut self, lane: Lane) {
-        if let Ok(found) = self.table.find_entry(hash(lane), |mark| mark.lane == lane) {
+        if let Ok(found) = self.table.find_entry(hash(self.secret, lane), |mark| mark.lane == lane)
+        {
             found.remove();
         }
     }
@@ -142,15 +144,16 @@ impl Marks {
 
     fn mark(&mut self, lane: Lane, epoch: u32) -> &mut Mark {
         self.clock += 1;
-        if self.table.find(hash(lane), |mark| mark.lane == lane).is_none() {
+        if self.table.find(hash(self.secret, lane), |mark| mark.lane == lane).is_none() {
             if self.table.len() >= self.producers_max {
                 self.evict();
             }
             let mark = Mark { lane, epoch, next: 1, refused: None, turned_away: 0, used: 0 };
-            self.table.insert_unique(hash(lane), mark, |mark| hash(mark.lane));
+            let secret = self.secret;
+            self.table.insert_unique(hash(secret, lane), mark, |mark| hash(secret, mark.lane));
         }
         let used = self.clock;
-        let mark = self.table.find_mut(hash(lane), |mark| mark.lane == lane);
+        let mark = self.table.find_mut(hash(self.secret, lane), |mark| mark.lane == lane);
         let mark = mark.expect("the lane was inserted above");
         mark.used = used;
         mark
@@ -197,8 +200,9 @@ impl Mark {
     }
 }
 
-fn hash(lane: Lane) -> u64 {
-    fmix64(lane.producer ^ u64::from(lane.lane) << 48 ^ u64::from(lane.anonymous) << 40)
+/// Mixed with the secret of the process, so that nobody can aim at a bucket.
+fn hash(secret: u64, lane: Lane) -> u64 {
+    fmix64(secret ^ lane.producer ^ u64::from(lane.lane) << 48 ^ u64::from(lane.anonymous) << 40)
 }
 
 #[cfg(test)]
@@ -213,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_part_is_applied_once() {
-        let mut marks = Marks::new(4);
+        let mut marks = Marks::new(4, 7);
         assert_eq!(marks.greet(LANE, 0), Ok(Standing::NEW));
         assert_eq!(marks.turn(&at(0, 1)), Turn::Apply);
         assert_eq!(marks.turn(&at(0, 1)), Turn::Apply, "asking changes nothing");
@@ -224,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_refused_part_holds_back_those_behind_it() {
-        let mut marks = Marks::new(4);
+        let mut marks = Marks::new(4, 7);
         marks.refused(&at(0, 3));
         assert_eq!(marks.turn(&at(0, 4)), Turn::Gap { expected: 3 });
         assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 1, refused: Some((3, 4)) }));
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_newer_epoch_fences_the_older_and_starts_anew() {
-        let mut marks = Marks::new(4);
+        let mut marks = Marks::new(4, 7);
         marks.applied(&at(1, 7));
         assert_eq!(marks.turn(&at(2, 1)), Turn::Apply);
         assert_eq!(marks.turn(&at(1, 8)), Turn::Fenced { epoch: 2 });
@@ -257,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_full_table_gives_up_the_longest_unused() {
-        let mut marks = Marks::new(8);
+        let mut marks = Marks::new(8, 7);
         for producer in 0..9 {
             let lane = Lane { producer, ..LANE };
             marks.applied(&Sequence { lane, epoch: 0, seq: 5 });

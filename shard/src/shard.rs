@@ -96,7 +96,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             windows: Windows::new(window_config, window_memory)?,
             topics: Topics::new(config.topics_max, config.secret[1]),
             programs,
-            marks: Marks::new(config.producers_max),
+            marks: Marks::new(config.producers_max, config.secret[0]),
             early: EarlyQueue::new(config.early_max),
             subscriptions: Subscriptions::new(config.subscriptions_max),
             stats: Stats::default(),
