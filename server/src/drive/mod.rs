@@ -162,14 +162,11 @@ impl Driver {
 
     async fn sleep(&mut self, runtime: &ShardRuntime, turn: TurnReport) -> Result<(), DriveError> {
         match self.pace.nap(self.latency, &turn) {
-            Nap::None => {
-                if self.turns.is_multiple_of(TURNS_PER_YIELD) {
-                    runtime.yield_now().await;
-                }
-            }
+            Nap::None => self.yield_sometimes(runtime).await,
             Nap::Timer(duration) => {
                 self.ring.prepare_sleep(WakeBy::Timer)?;
-                runtime.sleep(duration).await;
+                runtime.nap(duration);
+                self.yield_sometimes(runtime).await;
             }
             Nap::Doorbell(limit) => {
                 self.doorbell.arm();
@@ -182,6 +179,13 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The executor's own affairs, such as the doorbell's read, must not wait for ever.
+    async fn yield_sometimes(&self, runtime: &ShardRuntime) {
+        if self.turns.is_multiple_of(TURNS_PER_YIELD) {
+            runtime.yield_now().await;
+        }
     }
 
     fn mailboxes_are_empty(&self) -> bool {
