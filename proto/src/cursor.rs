@@ -1,7 +1,7 @@
 //! Reads a body front to back; every step says where it failed.
 
-use crate::frame::Malformed;
 use crate::limits::HEADER_BYTES;
+use crate::malformed::Malformed;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// A place in a frame's body.

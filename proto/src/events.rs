@@ -11,9 +11,10 @@
 //! An event's time is `base_ms + offset_ms`. A frame with `count` 0 is a filler for its `seq`.
 
 use crate::cursor::Cursor;
-use crate::frame::{FrameWriter, Kind, Malformed};
+use crate::header::{FrameWriter, Kind};
 use crate::id::{TenantId, TopicId, check_name};
 use crate::limits::{FRAME_EVENTS_MAX, TIME_MS_MAX, WEIGHT_MAX};
+use crate::malformed::Malformed;
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

@@ -12,9 +12,10 @@
 //! ```
 
 use crate::cursor::Cursor;
-use crate::frame::{FrameWriter, Kind, Malformed};
+use crate::header::{FrameWriter, Kind};
 use crate::id::TenantId;
 use crate::limits::{SHARDS_MAX, SOFTWARE_BYTES_MAX, VNODES};
+use crate::malformed::Malformed;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -21,9 +21,11 @@
 mod cursor;
 mod events;
 mod frame;
+mod header;
 mod hello;
 mod id;
 pub mod limits;
+mod malformed;
 mod names;
 mod refusal;
 mod reply;
@@ -31,9 +33,11 @@ mod summary;
 
 pub use events::{EventRecord, Events, EventsHead, EventsNamed, NamedEvent, NamedWriter};
 pub use events::{Span, encode_events};
-pub use frame::{Frame, FrameWriter, Header, Kind, Lost, Malformed, Split, split};
+pub use frame::Frame;
+pub use header::{FrameWriter, Header, Kind, Lost, Split, split};
 pub use hello::{AckMode, Clock, Hello, HelloOk, ShardAddress, VnodeMap, Welcome};
 pub use id::{NameError, TenantId, TopicId, check_name, fmix64};
+pub use malformed::Malformed;
 pub use names::{Define, NameKind, Need, NeedEntry, encode_define, encode_need};
 pub use refusal::{Refusal, RetryClass};
 pub use reply::{Ack, GoAway, Ping, Refuse};

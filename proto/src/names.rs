@@ -6,9 +6,10 @@
 //! ```
 
 use crate::cursor::Cursor;
-use crate::frame::{FrameWriter, Kind, Malformed};
+use crate::header::{FrameWriter, Kind};
 use crate::id::{TenantId, check_name};
 use crate::limits::NAMES_PER_FRAME_MAX;
+use crate::malformed::Malformed;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

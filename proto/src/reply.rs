@@ -9,8 +9,9 @@
 //! ```
 
 use crate::cursor::Cursor;
-use crate::frame::{FrameWriter, Kind, Malformed};
+use crate::header::{FrameWriter, Kind};
 use crate::limits::MESSAGE_BYTES_MAX;
+use crate::malformed::Malformed;
 use crate::refusal::{Refusal, RetryClass};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -14,9 +14,10 @@
 //! ```
 
 use crate::cursor::Cursor;
-use crate::frame::{FrameWriter, Kind, Malformed};
+use crate::header::{FrameWriter, Kind};
 use crate::id::{TenantId, TopicId};
 use crate::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX, TIME_MS_MAX, TLDR_BYTES_MAX, TOP_K_MAX};
+use crate::malformed::Malformed;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

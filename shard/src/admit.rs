@@ -8,19 +8,10 @@ use crate::effect::Refused;
 use crate::memory::Memory;
 use crate::programs::Programs;
 use crate::shard::{Part, Shard};
-use crate::tenants::{Place, Slot};
+use crate::tenants::{Place, Run, Slot};
 use crate::topics::TopicRefs;
 use crate::window::Block;
 use trendsrv_proto::{Clock, EventRecord, Refusal, TenantId};
-
-/// Consecutive records of one tenant.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// Where the tenant stands in the index.
-    pub(crate) place: Place,
-    /// Index of the first record; the next run's is the end.
-    pub(crate) start: u32,
-}
 
 impl<P: Programs, M: Memory> Shard<P, M> {
     /// Finds or admits the tenant of every record: afterwards `runs` says where each stands.

@@ -3,14 +3,13 @@
 //! Owns the order in which lines are asked for and touched. Never touches admission, marks or
 //! answers. Nothing here allocates or looks at a name while tenants and topics are known.
 
-use crate::admit::Run;
 use crate::early::Early;
 use crate::effect::Counted;
 use crate::grid::{Cursor, PaneRow};
 use crate::memory::Memory;
 use crate::programs::Programs;
 use crate::shard::{Part, Shard, time_of};
-use crate::tenants::Place;
+use crate::tenants::{Place, Run};
 use crate::topics::TopicRefs;
 use crate::window::Event;
 use trendsrv_proto::{Clock, EventRecord};

@@ -14,7 +14,6 @@
 //! - a part is applied whole or not at all, and once;
 //! - every record of an applied part is counted as applied, late, dropped or early.
 
-use crate::admit::Run;
 use crate::config::ShardConfig;
 use crate::early::EarlyQueue;
 use crate::effect::{Counted, Effect, Effects, Refused, ReplyTo};
@@ -23,7 +22,7 @@ use crate::memory::Memory;
 use crate::programs::Programs;
 use crate::stats::Stats;
 use crate::subscriptions::Subscriptions;
-use crate::tenants::{Slot, Tenants};
+use crate::tenants::{Run, Slot, Tenants};
 use crate::topics::Topics;
 use crate::window::{View, WindowConfig, WindowError, Windows};
 use trendsrv_proto::limits::FUTURE_MS_MAX;

@@ -28,6 +28,15 @@ pub struct Slot(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(u32);
 
+/// Consecutive records of one tenant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Where the tenant stands in the index.
+    pub(crate) place: Place,
+    /// Index of the first record; the next run's is the end.
+    pub(crate) start: u32,
+}
+
 /// What is kept of a tenant beside its window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tenant {

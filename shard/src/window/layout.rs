@@ -27,7 +27,7 @@
 //! - index entries are a power of two above `2 * slots`: probing always ends, and half of them
 //!   less one is a mask that holds `slot + 1`.
 
-use super::cell::Width;
+use super::cell::{Cell, Width};
 use crate::limits::{TIER_SLOTS, TIERS_MAX};
 use crate::memory::LINE_WORDS;
 
@@ -133,6 +133,21 @@ impl Layout {
             words,
         }
     }
+}
+
+/// Sum of the cells of one slot over all rows; rows that are not live are zero.
+pub(super) fn sum_of_cells(rows: &[u64], layout: &Layout, slot: usize) -> u64 {
+    match layout.width {
+        Width::Narrow => sum_of_cells_as::<u16>(rows, layout, slot),
+        Width::Middle => sum_of_cells_as::<u32>(rows, layout, slot),
+        Width::Wide => sum_of_cells_as::<u64>(rows, layout, slot),
+    }
+}
+
+fn sum_of_cells_as<C: Cell>(rows: &[u64], layout: &Layout, slot: usize) -> u64 {
+    let rows = rows.chunks_exact(layout.row_words).take(layout.panes);
+    // No larger than the window's total, so the sum cannot overflow.
+    rows.map(|row| bytemuck::cast_slice::<u64, C>(&row[layout.head_words..])[slot].into()).sum()
 }
 
 const WIDTHS: usize = 3;

@@ -9,7 +9,7 @@
 
 use super::cell::{Cell, RowHead, Width};
 use super::header::{CALM, EVENTS, Header, PACKED, PANE, TOTAL, WATERMARK, set_calm, set_used};
-use super::layout::Layout;
+use super::layout::{Layout, sum_of_cells};
 use super::table::{Parts, TopicHash, TopicSink};
 use crate::limits::SLOTS_MAX;
 use trendsrv_proto::TopicId;
@@ -106,21 +106,6 @@ pub(super) fn relayout(
         Width::Middle => move_rows_from::<u32>(from, to, theta),
         Width::Wide => move_rows_from::<u64>(from, to, theta),
     }
-}
-
-/// Sum of the cells of one slot over all rows; rows that are not live are zero.
-pub(super) fn sum_of_cells(rows: &[u64], layout: &Layout, slot: usize) -> u64 {
-    match layout.width {
-        Width::Narrow => sum_of_cells_as::<u16>(rows, layout, slot),
-        Width::Middle => sum_of_cells_as::<u32>(rows, layout, slot),
-        Width::Wide => sum_of_cells_as::<u64>(rows, layout, slot),
-    }
-}
-
-fn sum_of_cells_as<C: Cell>(rows: &[u64], layout: &Layout, slot: usize) -> u64 {
-    let rows = rows.chunks_exact(layout.row_words).take(layout.panes);
-    // No larger than the window's total, so the sum cannot overflow.
-    rows.map(|row| bytemuck::cast_slice::<u64, C>(&row[layout.head_words..])[slot].into()).sum()
 }
 
 /// Reports every topic of a block closed.

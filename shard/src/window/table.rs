@@ -160,7 +160,7 @@ impl<'a> Parts<'a> {
         let used = Header(self.head).used();
         let words = &*self.rows;
         let slot = (0..used).find(|&slot| match layout.keys_only() {
-            true => super::relayout::sum_of_cells(words, layout, slot) == 0,
+            true => super::layout::sum_of_cells(words, layout, slot) == 0,
             false => self.slots[slot * layout.slot_words + 1] == 0,
         })?;
         let old = TopicId(self.slots[slot * layout.slot_words]);
