@@ -11,7 +11,7 @@ pub const SLIDE_MS_MIN: u64 = 100;
 /// Longest slide, in milliseconds (one day): keeps `panes * slide` far from overflow.
 pub const SLIDE_MS_MAX: u64 = 86_400_000;
 /// Largest weight of one event. The smallest is 1.
-pub const WEIGHT_MAX: u32 = 1_000_000_000;
+pub const WEIGHT_MAX: u32 = trendsrv_proto::limits::WEIGHT_MAX;
 /// The recent span of a trend, in milliseconds (at least one pane, and fewer than all of them).
 pub const RECENT_MS: u64 = 10_000;
 /// Topics a window of each tier can hold exactly.
