@@ -1,6 +1,6 @@
 //! The command line: which flags exist and what each is for.
 //!
-//! Values stay text here. Flags, environment and file all meet in [`super::layers`] and are read by
+//! Values stay text here. Flags, environment and file all meet in `layers` and are read by
 //! one parser, so that a bad value gets the same message wherever it was written.
 
 use clap::{Args, Parser, Subcommand};
