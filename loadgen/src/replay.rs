@@ -305,7 +305,11 @@ impl Replay<'_> {
             bail!("{} of {} events were acknowledged", counts.acked, self.contents.events);
         }
         if self.checked.mismatches > 0 {
-            bail!("{} mismatches; the first are above", self.checked.mismatches);
+            bail!(
+                "{} mismatches; the first are above. Events that the server held before count \
+                 too: replay into one that has just been started",
+                self.checked.mismatches
+            );
         }
         Ok(())
     }
