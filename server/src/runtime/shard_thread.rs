@@ -129,8 +129,8 @@ impl ShardRuntime {
     /// Blocks the shard's whole thread for `duration`: for a shard with one task, which has nothing
     /// else to do meanwhile.
     ///
-    /// One system call. A timer of the executor costs several, and one such timer of a millisecond
-    /// or less never fired in about thirty runs under load: the shard slept for good.
+    /// One system call, where a timer of the executor costs several. Shards that napped on such
+    /// timers of about a millisecond stalled for good once in about thirty runs under load.
     pub fn nap(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
