@@ -5,7 +5,8 @@ use super::peer::{Life, Peer, Reading};
 use super::{AskMail, MeshMail, Node, PeerId};
 use trendsrv_proto::limits::SUBSCRIPTIONS_MAX;
 use trendsrv_proto::{
-    Define, Frame, Header, Kind, Malformed, NameKind, Ping, Query, Refusal, Subscribe, TenantId,
+    Define, Frame, Header, Kind, Malformed, NameKind, Ping, Query, Refusal, Refuse, Subscribe,
+    TenantId,
 };
 use trendsrv_shard::{Ask, Memory, Programs, Refused, ReplyTo};
 
@@ -191,7 +192,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             Ok(answer) => {
                 answer.encode(out, Kind::Summary, tag);
             }
-            Err(why) => write_refusal(out, (Kind::Query as u8, tag), &why),
+            Err(why) => write_refusal(out, (Kind::Query as u8, tag), (0, 0), &why),
         }
     }
 
@@ -254,11 +255,16 @@ pub(super) fn refusal(code: Refusal, message: String) -> Refused {
     Refused { code, index: None, retry_after_ms: 0, expected_seq: None, message }
 }
 
-/// A refusal of a frame that has no sequence number.
-pub(super) fn write_refusal(out: &mut Vec<u8>, (kind, tag): (u8, u32), why: &Refused) {
-    let refuse = trendsrv_proto::Refuse {
-        seq: 0,
-        expected_seq: 0,
+/// Writes the refusal of a frame of this kind and tag; `(0, 0)` for one without sequence number.
+pub(super) fn write_refusal(
+    out: &mut Vec<u8>,
+    (kind, tag): (u8, u32),
+    (seq, expected_seq): (u64, u64),
+    why: &Refused,
+) {
+    let refuse = Refuse {
+        seq,
+        expected_seq,
         code: why.code,
         class: why.code.class(),
         kind,

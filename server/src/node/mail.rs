@@ -48,7 +48,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             MeshMail::Subscribe(mail) => {
                 if let Err(why) = self.subscribe(&mail) {
                     let mut bytes = Vec::new();
-                    write_refusal(&mut bytes, (Kind::Subscribe as u8, mail.tag), &why);
+                    write_refusal(&mut bytes, (Kind::Subscribe as u8, mail.tag), (0, 0), &why);
                     let (to, answers) = (mail.from, Kind::Subscribe);
                     self.post(peer_of(to).0, MeshMail::Frame { to, answers, bytes });
                 }

@@ -11,12 +11,13 @@
 //!   connection is not read;
 //! - an UPDATE that finds `out` long waits in `updates`, where a newer one takes its place.
 
+use super::frames::write_refusal;
 use super::inbox::Inbox;
 use super::ledger::Ledger;
 use super::peer_ref::PeerId;
 use std::collections::BTreeMap;
 use trendsrv_proto::limits::{FRAME_BYTES_MAX, SUBSCRIPTIONS_MAX};
-use trendsrv_proto::{AckMode, Rank, Refuse, TenantId};
+use trendsrv_proto::{AckMode, Rank, TenantId};
 use trendsrv_shard::{Lane, Refused, Standing};
 
 /// Where a connection is in its life.
@@ -125,18 +126,9 @@ impl Peer {
     }
 
     /// Writes a refusal of the frame `kind` with `seq`.
-    pub(crate) fn refuse(&mut self, (kind, tag): (u8, u32), seq: u64, why: &Refused) {
-        let refuse = Refuse {
-            seq,
-            expected_seq: why.expected_seq.unwrap_or_else(|| self.ledger.next()),
-            code: why.code,
-            class: why.code.class(),
-            kind,
-            retry_after_ms: why.retry_after_ms,
-            index: why.index,
-            message: &why.message,
-        };
-        refuse.encode(&mut self.out, tag);
+    pub(crate) fn refuse(&mut self, which: (u8, u32), seq: u64, why: &Refused) {
+        let expected_seq = why.expected_seq.unwrap_or_else(|| self.ledger.next());
+        write_refusal(&mut self.out, which, (seq, expected_seq), why);
     }
 
     /// Takes an UPDATE: at once while the peer keeps up, otherwise in place of an older one.
