@@ -172,7 +172,7 @@ impl Driver {
                 self.doorbell.arm();
                 let quiet = self.ring.prepare_sleep(WakeBy::Doorbell)?;
                 if quiet && self.mailboxes_are_empty() {
-                    self.doorbell.wait_or(limit).await?;
+                    self.doorbell.wait_or(limit)?;
                 } else {
                     self.doorbell.disarm();
                 }

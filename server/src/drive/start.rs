@@ -69,7 +69,7 @@ impl ShardStart {
 
     fn into_driver(self) -> Result<Driver, DriveError> {
         let shard = self.make_shard()?;
-        let doorbell = DoorbellListener::new(&self.doorbell)?;
+        let doorbell = DoorbellListener::new(&self.doorbell);
         let connections_max = u32::try_from(self.config.connections_max).unwrap_or(u32::MAX);
         let ring_config = RingConfig { connections_max, ..RingConfig::default() };
         let mut ring = Ring::new(ring_config, &self.doorbell)?;

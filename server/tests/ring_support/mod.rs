@@ -93,7 +93,7 @@ async fn serve(
     stop: Arc<AtomicBool>,
     sleep: Sleep,
 ) -> Report {
-    let bell = DoorbellListener::new(&doorbell).unwrap();
+    let bell = DoorbellListener::new(&doorbell);
     let mut ring = Ring::new(config, &doorbell).unwrap();
     ring.add_listener(listener).unwrap();
     let mut echo = Echo::new(config.connections_max);
@@ -123,7 +123,7 @@ async fn serve(
         if ring.prepare_sleep(WakeBy::Doorbell).unwrap() && !stop.load(Ordering::SeqCst) {
             sleeps += 1;
             // Every wait ends by a ring: a time-out would be a wake-up lost.
-            assert_eq!(bell.wait_or(DEADLINE).await.unwrap(), Woken::Rung);
+            assert_eq!(bell.wait_or(DEADLINE).unwrap(), Woken::Rung);
         } else {
             bell.disarm();
         }
