@@ -154,13 +154,13 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     /// The window of a tenant that has none in the index: the parked one, or a new one.
     #[cold]
-    pub(crate) fn open_window(&mut self, place: Place, pane: u64) -> Option<Block> {
+    pub(crate) fn open_window(&mut self, now_ms: u64, place: Place, pane: u64) -> Option<Block> {
         let (slot, _) = self.tenants.at(place);
         let block = match self.tenants.record_mut(slot).parked.take() {
             Some(parked) => parked,
             None => {
                 let opened = self.windows.open(slot.0, pane)?;
-                self.programs.admit(slot, self.tenants.record(slot).id);
+                self.programs.admit(now_ms, slot, self.tenants.record(slot).id);
                 opened
             }
         };

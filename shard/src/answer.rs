@@ -1,7 +1,8 @@
 //! A tenant's answer: the window's view ranked and named, with how good it is.
 
 use crate::topics::Topics;
-use crate::window::View;
+use crate::window::{Topic, View};
+use core::ops::Range;
 use trendsrv_proto::{Kind, SummaryHead, TopicRow, encode_summary};
 
 /// An answer, borrowed from its shard until the next call.
@@ -15,13 +16,32 @@ pub struct Answer<'a> {
     pub program: &'a str,
     pub(crate) view: &'a View,
     pub(crate) topics: &'a Topics,
+    pub(crate) rows: Rows<'a>,
+}
+
+/// Which of a view's ranked topics an answer shows, and in what order.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows<'a> {
+    /// The places that the tenant's program ranks first.
+    pub(crate) listed: &'a [u16],
+    /// The places behind them, in the view's own order.
+    pub(crate) rest: Range<usize>,
+    /// How many rows at most.
     pub(crate) k: usize,
+}
+
+impl Rows<'_> {
+    fn of<'v>(&self, view: &'v View) -> impl Iterator<Item = &'v Topic> {
+        let topics = view.topics();
+        let listed = self.listed.iter().map(move |&place| &topics[usize::from(place)]);
+        listed.chain(&topics[self.rest.clone()]).take(self.k)
+    }
 }
 
 impl Answer<'_> {
     /// The ranked topics with their names; a name nobody has told is empty.
     pub fn topics(&self) -> impl Iterator<Item = TopicRow<'_>> {
-        self.view.topics().iter().take(self.k).map(|row| TopicRow {
+        self.rows.of(self.view).map(|row| TopicRow {
             topic: row.topic,
             count: row.total,
             low: row.low,

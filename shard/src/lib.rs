@@ -21,6 +21,7 @@ mod tenants;
 mod tick;
 mod topics;
 mod trend;
+mod trending;
 mod window;
 
 pub use answer::Answer;
@@ -30,13 +31,14 @@ pub use effect::{Counted, Effect, Effects, Refused, ReplyTo};
 pub use grid::{Cursor, Grid, GridError, PaneRow};
 pub use marks::{Lane, MARK_BYTES, Sequence, Standing};
 pub use memory::{HeapMemory, Memory};
-pub use programs::{Programs, Trending};
+pub use programs::{Observed, Programs, Summary, Text, Texts, Told};
 pub use read::{Ask, TenantLine};
 pub use shard::{Origin, Part, Shard, check_future, fenced};
 pub use stats::{Level, Stats};
 pub use tenants::{Slot, TENANT_RECORD_BYTES, index_words};
 pub use topics::TOPIC_ENTRY_BYTES;
 pub use trend::{EXPECTED_BITS, NEWCOMER_WEIGHT_MIN, TREND_SCORE_MILLI};
+pub use trending::Trending;
 pub use window::{
     Added, Block, Event, Topic, TopicSink, View, WindowConfig, WindowError, WindowUse, Windows,
 };

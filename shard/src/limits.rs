@@ -1,4 +1,4 @@
-//! Every bound of the window core, in one place.
+//! Every bound of the shard, in one place.
 //!
 //! Bounds that depend on each other are tied by the assertions at the end of this file.
 
@@ -29,6 +29,10 @@ pub const CHUNK_BYTES_MIN: usize = 2 << 20;
 pub const ARENA_BYTES_MAX: u64 = (u32::MAX as u64) << 6;
 /// Most topics one answer ranks.
 pub const RANK_MAX: usize = SLOTS_MAX;
+/// Topics that are ranked for a program at least, however few a reader asks for.
+pub const PROGRAM_TOPICS_MIN: usize = 10;
+/// Topics that a program is shown at most.
+pub const PROGRAM_TOPICS_MAX: usize = 32;
 
 const _: () = {
     assert!(PANES_MIN >= 2 && PANES_MIN <= PANES_MAX);
@@ -36,5 +40,6 @@ const _: () = {
     assert!(TIER_SLOTS[0] <= 16);
     // An index entry is 16 bits and keeps `slot + 1` in at most 12 of them.
     assert!(SLOTS_MAX < 1 << 12);
+    assert!(PROGRAM_TOPICS_MIN <= PROGRAM_TOPICS_MAX);
     assert!((SLIDE_MS_MAX as u128) * (PANES_MAX as u128) < 1 << 40);
 };

@@ -1,147 +1,140 @@
-//! The seam for tenant programs, and the plain-Rust program every tenant has by default.
+//! The seam for tenant programs: what a shard asks of the code that runs beside every window.
 //!
 //! A shard is generic over [`Programs`], so the simulator and the tests run the same rules as the
-//! server without a sandbox.
+//! server without a sandbox ([`crate::Trending`]).
+//!
+//! ```text
+//! admit -> observe, find_topics (before counting) -> summarise (tick, readers) -> retire
+//! ```
 
 use crate::tenants::Slot;
 use crate::window::View;
-use core::fmt::Write;
-use trendsrv_proto::limits::TLDR_BYTES_MAX;
-use trendsrv_proto::{TenantId, TopicId};
+use trendsrv_proto::{EventRecord, TenantId, TopicId};
 
 /// What runs beside every window.
+///
+/// A program that fails is the implementor's affair: it counts the fault and does what the default
+/// program would; the shard never hears of it.
 pub trait Programs {
-    /// Whether changed tenants must be summarised every slide even when nobody reads them.
+    /// Whether changed tenants may have to be summarised every slide even when nobody reads them.
     const EAGER: bool;
 
     /// A tenant has got a window.
-    fn admit(&mut self, slot: Slot, tenant: TenantId);
+    fn admit(&mut self, now_ms: u64, slot: Slot, tenant: TenantId);
 
     /// A tenant has given its window back.
     fn retire(&mut self, slot: Slot);
 
-    /// Writes the one-line summary of a ranked view; returns the program's name.
-    fn summarise<'n>(
-        &mut self,
-        slot: Slot,
-        view: &View,
-        name: &dyn Fn(TopicId) -> &'n str,
-        tldr: &mut String,
-    ) -> &'static str;
+    /// One turn's slice of the programs' own work (replacements, new instances). Returns whether
+    /// more is due at once.
+    fn on_turn(&mut self, _now_ms: u64) -> bool {
+        false
+    }
+
+    /// Whether any tenant's program looks at events; while not, [`Self::observe`] is not called.
+    fn observes_any(&self) -> bool {
+        false
+    }
+
+    /// Whether this tenant's program looks at events.
+    fn observes(&self, _slot: Slot) -> bool {
+        false
+    }
+
+    /// Whether this tenant's program wants the tick: a summary of the changed window every slide.
+    fn ticks(&self, _slot: Slot) -> bool {
+        Self::EAGER
+    }
+
+    /// Asks for the memory that a call for this tenant will touch.
+    #[inline]
+    fn prefetch(&self, _slot: Slot) {}
+
+    /// Appends to `out` what is to be counted of a run of one tenant's records: filtered,
+    /// reweighted, re-keyed. Every record's time lies within the run's times.
+    fn observe(&mut self, run: &Observed<'_>, out: &mut Vec<EventRecord>) {
+        out.extend_from_slice(run.records);
+    }
+
+    /// Finds the topics of texts of one tenant, in their order: `found(index, weight, name)`, the
+    /// weight valid for an event and the name checked.
+    fn find_topics(&mut self, run: &Texts<'_>, found: &mut dyn FnMut(usize, u32, &str));
+
+    /// Writes the one-line summary of a ranked view, and the ranking if it is another.
+    fn summarise(&mut self, ask: &Summary<'_>, told: &mut Told);
+
+    /// The name of the program that a tenant is assigned.
+    fn name_of(&self, slot: Slot) -> &str;
 }
 
-/// The default program in plain Rust: `"a" x4.2 in 10 s (1,204 in 60 s), then "b", "c"; 312 topics`.
+/// A run of one tenant's records on their way to the window.
 #[derive(Clone, Copy, Debug)]
-pub struct Trending {
-    /// Length of the recent span in milliseconds.
-    pub recent_ms: u64,
-    /// Length of the window in milliseconds.
-    pub window_ms: u64,
+pub struct Observed<'a> {
+    /// The time.
+    pub now_ms: u64,
+    /// Whose.
+    pub slot: Slot,
+    /// What the records' offsets count from.
+    pub base_ms: u64,
+    /// The records.
+    pub records: &'a [EventRecord],
 }
 
-impl Programs for Trending {
-    const EAGER: bool = false;
-
-    fn admit(&mut self, _slot: Slot, _tenant: TenantId) {}
-
-    fn retire(&mut self, _slot: Slot) {}
-
-    fn summarise<'n>(
-        &mut self,
-        _slot: Slot,
-        view: &View,
-        name: &dyn Fn(TopicId) -> &'n str,
-        tldr: &mut String,
-    ) -> &'static str {
-        tldr.clear();
-        let written = self.write(view, name, tldr);
-        written.expect("a String takes any text");
-        tldr.truncate(tldr.floor_char_boundary(TLDR_BYTES_MAX));
-        "trending"
-    }
+/// Texts of one tenant on their way to become topics.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts<'a> {
+    /// The time.
+    pub now_ms: u64,
+    /// Whose.
+    pub slot: Slot,
+    /// What offsets count from.
+    pub base_ms: u64,
+    /// The texts.
+    pub texts: &'a [Text<'a>],
 }
 
-impl Trending {
-    fn write<'n>(
-        &self,
-        view: &View,
-        name: &dyn Fn(TopicId) -> &'n str,
-        out: &mut String,
-    ) -> core::fmt::Result {
-        let Some(first) = view.topics().first() else {
-            return write!(out, "nothing in {} s", self.window_ms / 1_000);
-        };
-        write_name(out, first.topic, name)?;
-        if let Some(tenths) = times_expected(first.recent, first.total, self) {
-            write!(out, " x{}.{} in {} s", tenths / 10, tenths % 10, self.recent_ms / 1_000)?;
-        }
-        out.write_str(" (")?;
-        write_grouped(out, first.total)?;
-        write!(out, " in {} s)", self.window_ms / 1_000)?;
-        for (i, row) in view.topics().iter().take(view.ranked()).skip(1).take(2).enumerate() {
-            out.write_str(if i == 0 { ", then " } else { ", " })?;
-            write_name(out, row.topic, name)?;
-        }
-        out.write_str("; ")?;
-        write_grouped(out, view.distinct() as u64)?;
-        out.write_str(if view.distinct() == 1 { " topic" } else { " topics" })
-    }
+/// One text event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What was said, at most `TEXT_BYTES_MAX`.
+    pub text: &'a str,
+    /// How much it counts.
+    pub weight: u32,
+    /// Milliseconds from the base time.
+    pub offset_ms: i32,
 }
 
-/// The recent rate over the rate of the rest of the window, in tenths; `None` without a rest.
-fn times_expected(recent: u64, total: u64, spans: &Trending) -> Option<u64> {
-    let rest = total.saturating_sub(recent);
-    let rest_ms = spans.window_ms.saturating_sub(spans.recent_ms);
-    if rest == 0 || rest_ms == 0 {
-        return None;
-    }
-    let (recent, rest) = (u128::from(recent), u128::from(rest));
-    let tenths = recent * u128::from(rest_ms) * 10 / (rest * u128::from(spans.recent_ms.max(1)));
-    u64::try_from(tenths).ok()
+/// A view to be summed up. Its topics up to [`View::ranked`] are in the order of the answer.
+#[derive(Clone, Copy)]
+pub struct Summary<'a> {
+    /// The time.
+    pub now_ms: u64,
+    /// Whose.
+    pub slot: Slot,
+    /// The end of the window.
+    pub as_of_ms: u64,
+    /// The numbers.
+    pub view: &'a View,
+    /// How many of the view's ranked topics to show the program.
+    pub shown: usize,
+    /// Names; empty for one that nobody has told.
+    pub name: &'a dyn Fn(TopicId) -> &'a str,
+    /// A message about each topic; empty where there is none.
+    pub sample: &'a dyn Fn(TopicId) -> &'a str,
+    /// Whether a reader asks; otherwise it is the tick.
+    pub asked: bool,
 }
 
-fn write_name<'n>(
-    out: &mut String,
-    topic: TopicId,
-    name: &dyn Fn(TopicId) -> &'n str,
-) -> core::fmt::Result {
-    match name(topic) {
-        "" => write!(out, "id:{:016x}", topic.0),
-        name => write!(out, "\"{name}\""),
-    }
-}
-
-/// 1204 as 1,204.
-fn write_grouped(out: &mut String, number: u64) -> core::fmt::Result {
-    let digits = number.to_string();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let grouped = |number| {
-            let mut out = String::new();
-            write_grouped(&mut out, number).unwrap();
-            out
-        };
-        assert_eq!([grouped(0), grouped(999), grouped(1_204)], ["0", "999", "1,204"]);
-        assert_eq!(grouped(12_345_678), "12,345,678");
-    }
-
-    #[test]
-    fn the_factor_compares_rates() {
-        let spans = Trending { recent_ms: 10_000, window_ms: 60_000 };
-        assert_eq!(times_expected(420, 920, &spans), Some(42));
-        assert_eq!(times_expected(5, 5, &spans), None);
-    }
+/// What a program makes of a view. Reused from call to call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The one-line summary.
+    pub tldr: String,
+    /// The program that wrote it.
+    pub program: String,
+    /// The ranking as places in the view's topics, each below `shown` and at most once; `None`
+    /// keeps the view's.
+    pub ranking: Option<Vec<u16>>,
 }

@@ -1,9 +1,10 @@
 //! What readers ask of a shard: answers, listings, subscriptions.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Rows};
 use crate::effect::{Effect, Effects, Refused, ReplyTo};
+use crate::limits::{PROGRAM_TOPICS_MAX, PROGRAM_TOPICS_MIN};
 use crate::memory::Memory;
-use crate::programs::Programs;
+use crate::programs::{Programs, Summary};
 use crate::shard::Shard;
 use crate::subscriptions::Key;
 use crate::tenants::Slot;
@@ -39,6 +40,8 @@ pub struct TenantLine {
     pub events: u64,
     /// Distinct topics in the window.
     pub topics: u64,
+    /// The program it is assigned.
+    pub program: String,
 }
 
 /// A tenant found, and the window to read.
@@ -62,7 +65,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         } else {
             self.read(&found);
         }
-        Ok(self.answer(&found, ask))
+        Ok(self.answer(now_ms, &found, ask))
     }
 
     /// Named tenants in byte order: those that start with `prefix` and come after `after`.
@@ -91,7 +94,8 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             self.read(&found);
             let (total, events) = (self.view.total(), self.view.events());
             let topics = self.view.distinct() as u64;
-            lines.push(TenantLine { name, total, events, topics });
+            let program = self.programs.name_of(slot).to_owned();
+            lines.push(TenantLine { name, total, events, topics, program });
         }
         lines
     }
@@ -127,7 +131,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             return;
         }
         let start = fx.bytes.len();
-        let len = self.answer(&found, &ask).encode(&mut fx.bytes, Kind::Update, tag);
+        let len = self.answer(now_ms, &found, &ask).encode(&mut fx.bytes, Kind::Update, tag);
         fx.list.push(Effect::Publish { to, tag, tenant, start, len });
         self.subscriptions.told(key, version);
         self.stats.updates += 1;
@@ -210,14 +214,42 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         totals.into_iter().chain(losses).fold(topics, mix) | 1
     }
 
-    fn answer(&mut self, found: &Found, ask: &Ask<'_>) -> Answer<'_> {
+    /// Has the tenant's program sum the view up, and orders the rows.
+    ///
+    /// The program always sees the topics ranked by score, so that both orders tell the same line.
+    /// By score its own ranking replaces the part that it saw; by count it has no say.
+    fn answer(&mut self, now_ms: u64, found: &Found, ask: &Ask<'_>) -> Answer<'_> {
         let topics = &self.topics;
-        let name = |topic: TopicId| topics.name(topic);
-        let k = self.view.rank(ask.rank, usize::from(ask.k), |id| name(id).as_bytes()).len();
-        let program = self.programs.summarise(found.slot, &self.view, &name, &mut self.tldr);
+        let names = |topic: TopicId| topics.name(topic).as_bytes();
+        let k = usize::from(ask.k);
+        let ranked = self.view.rank(Rank::Score, k.max(PROGRAM_TOPICS_MIN), names).len();
+        let shown = ranked.min(PROGRAM_TOPICS_MAX);
+        let summary = Summary {
+            now_ms,
+            slot: found.slot,
+            as_of_ms: found.as_of_ms,
+            view: &self.view,
+            shown,
+            name: &|topic| topics.name(topic),
+            sample: &|_| "",
+            asked: true,
+        };
+        self.programs.summarise(&summary, &mut self.told);
+        let (listed, rest) = match (ask.rank, self.told.ranking.as_deref()) {
+            (Rank::Count, _) => (&[][..], 0..self.view.rank(Rank::Count, k, names).len()),
+            (Rank::Score, None) => (&[][..], 0..ranked),
+            (Rank::Score, Some(order)) => (order, shown..ranked),
+        };
+        let head = self.head(found, ask);
+        let (tldr, program) = (self.told.tldr.as_str(), self.told.program.as_str());
+        let rows = Rows { listed, rest, k };
+        Answer { head, tldr, program, view: &self.view, topics: &self.topics, rows }
+    }
+
+    fn head(&self, found: &Found, ask: &Ask<'_>) -> SummaryHead {
         let record = self.tenants.record(found.slot);
         let grid = &self.config.grid;
-        let head = SummaryHead {
+        SummaryHead {
             tenant: ask.tenant,
             as_of_ms: found.as_of_ms,
             version: record.version,
@@ -234,9 +266,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
                 known: true,
                 exact: self.view.exact(),
                 distinct_exact: self.view.exact(),
+                // By score nothing is certain once weight was lost, whatever a program hides.
                 certified: self.view.certified(),
             },
-        };
-        Answer { head, tldr: &self.tldr, program, view: &self.view, topics, k }
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::early::EarlyQueue;
 use crate::effect::{Counted, Effect, Effects, Refused, ReplyTo};
 use crate::marks::{Lane, Marks, Sequence, Standing, Turn};
 use crate::memory::Memory;
-use crate::programs::Programs;
+use crate::programs::{Programs, Told};
 use crate::stats::Stats;
 use crate::subscriptions::Subscriptions;
 use crate::tenants::{Run, Slot, Tenants};
@@ -43,7 +43,7 @@ pub struct Shard<P, M> {
     pub(crate) dirty: Vec<Slot>,
     pub(crate) ticker: crate::tick::Ticker,
     pub(crate) view: View,
-    pub(crate) tldr: String,
+    pub(crate) told: Told,
     pub(crate) unnamed: Vec<TopicId>,
     pub(crate) newcomers: Vec<TenantId>,
     /// The part at hand, cut into runs of one tenant.
@@ -102,7 +102,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             dirty: Vec::new(),
             ticker: crate::tick::Ticker::default(),
             view: View::new(),
-            tldr: String::new(),
+            told: Told::default(),
             unnamed: Vec::new(),
             newcomers: Vec::new(),
             runs: Vec::new(),
@@ -245,6 +245,16 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// The settings.
     pub const fn config(&self) -> &ShardConfig {
         &self.config
+    }
+
+    /// The tenants' programs.
+    pub const fn programs(&self) -> &P {
+        &self.programs
+    }
+
+    /// The tenants' programs, to change: the window of a tenant whose program is replaced stays.
+    pub const fn programs_mut(&mut self) -> &mut P {
+        &mut self.programs
     }
 
     /// What was counted, and how full the tables are.

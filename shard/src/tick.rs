@@ -10,7 +10,7 @@
 
 use crate::effect::{Effect, Effects};
 use crate::memory::Memory;
-use crate::programs::Programs;
+use crate::programs::{Programs, Summary};
 use crate::shard::Shard;
 use crate::subscriptions::Key;
 use crate::tenants::Slot;
@@ -60,7 +60,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
         let pane = slide;
         let opened = self.open_panes(now_ms, pane);
-        self.summarise_changed();
+        self.summarise_changed(now_ms);
         self.publish_changed(now_ms, fx);
         self.ask_unnamed(now_ms, fx);
         self.sweep(now_ms);
@@ -78,7 +78,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         true
     }
 
-    fn summarise_changed(&mut self) {
+    fn summarise_changed(&mut self, now_ms: u64) {
         for _ in 0..CHANGED_PER_TURN {
             let Some(slot) = self.ticker.changed.pop() else { return };
             let Some(id) = self.tenants.id_at(slot) else { continue };
@@ -92,7 +92,18 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             let topics = &self.topics;
             let name = |topic: TopicId| topics.name(topic);
             self.view.rank(Rank::Score, EAGER_TOPICS, |topic| name(topic).as_bytes());
-            self.programs.summarise(slot, &self.view, &name, &mut self.tldr);
+            let pane = self.windows.pane(block);
+            let summary = Summary {
+                now_ms,
+                slot,
+                as_of_ms: self.config.grid.start_ms(pane),
+                view: &self.view,
+                shown: self.view.ranked(),
+                name: &name,
+                sample: &|_| "",
+                asked: false,
+            };
+            self.programs.summarise(&summary, &mut self.told);
         }
     }
 

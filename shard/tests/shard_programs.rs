@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use trendsrv_proto::{Clock, TenantId, TopicId};
-use trendsrv_shard::{Programs, Slot, View};
+use trendsrv_shard::{Programs, Slot, Summary, Texts, Told};
 
 /// Writes down what it is called for.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ struct Pages {
 impl Programs for Diary {
     const EAGER: bool = true;
 
-    fn admit(&mut self, slot: Slot, tenant: TenantId) {
+    fn admit(&mut self, _now_ms: u64, slot: Slot, tenant: TenantId) {
         let mut pages = self.0.borrow_mut();
         pages.admitted += 1;
         assert_eq!(pages.slots.insert(slot, tenant), None, "{slot:?} is taken");
@@ -37,17 +37,17 @@ impl Programs for Diary {
         pages.slots.remove(&slot).expect("only who was admitted retires");
     }
 
-    fn summarise<'n>(
-        &mut self,
-        slot: Slot,
-        view: &View,
-        _name: &dyn Fn(TopicId) -> &'n str,
-        _tldr: &mut String,
-    ) -> &'static str {
+    fn find_topics(&mut self, _run: &Texts<'_>, _found: &mut dyn FnMut(usize, u32, &str)) {}
+
+    fn summarise(&mut self, ask: &Summary<'_>, told: &mut Told) {
         let mut pages = self.0.borrow_mut();
-        let tenant = pages.slots[&slot];
-        let best = view.topics().first().map_or(TopicId(0), |topic| topic.topic);
-        pages.summaries.push((tenant, view.total(), best));
+        let tenant = pages.slots[&ask.slot];
+        let best = ask.view.topics().first().map_or(TopicId(0), |topic| topic.topic);
+        pages.summaries.push((tenant, ask.view.total(), best));
+        *told = Told { program: "diary".to_owned(), ..Told::default() };
+    }
+
+    fn name_of(&self, _slot: Slot) -> &str {
         "diary"
     }
 }
