@@ -1,0 +1,95 @@
+//! `observe_text`: texts in, topics out behind them.
+//!
+//! ```text
+//!  0 base_ms u64 | 8 count u32 | 12 out u32 | 16 texts: len u32, weight u32, offset_ms i32, zero u32, text
+//!  out           topics: index u16, len u16, weight u32, name                    (each padded to 8)
+//! ```
+
+use super::{Fault, Pen, at, low32, u16_at, u32_at};
+use crate::limits::{TEXTS_PER_CALL_MAX, TOPICS_PER_TEXT_MAX};
+use trendsrv_proto::check_name;
+use trendsrv_proto::limits::WEIGHT_MAX;
+use trendsrv_shard::Text;
+
+/// What was written: how many texts, and where the output begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) texts: usize,
+    pub(crate) out: usize,
+}
+
+/// Writes as many texts as half of the buffer holds, at least one; one too long for it is cut.
+pub(crate) fn write(buffer: &mut [u8], base_ms: u64, texts: &[Text<'_>]) -> Written {
+    let half = buffer.len() / 2 / 8 * 8;
+    let mut pen = Pen { buffer, at: HEAD_BYTES };
+    let mut count = 0;
+    for text in texts.iter().take(TEXTS_PER_CALL_MAX) {
+        let room = (half - pen.at).saturating_sub(TEXT_HEAD_BYTES);
+        if count > 0 && text.text.len() > room {
+            break;
+        }
+        let bytes = &text.text.as_bytes()[..text.text.floor_char_boundary(room)];
+        pen.put(&low32(bytes.len()).to_le_bytes());
+        pen.put(&text.weight.to_le_bytes());
+        pen.put(&text.offset_ms.to_le_bytes());
+        pen.put(&[0; 4]);
+        pen.put(bytes);
+        pen.pad();
+        count += 1;
+        if half - pen.at < TEXT_HEAD_BYTES {
+            break;
+        }
+    }
+    let out = pen.at;
+    pen.at = 0;
+    pen.put(&base_ms.to_le_bytes());
+    pen.put(&low32(count).to_le_bytes());
+    pen.put(&low32(out).to_le_bytes());
+    Written { texts: count, out }
+}
+
+/// Reads the topics found: `found(index, weight, name)`, everything checked.
+///
+/// # Errors
+/// With an entry that cannot be; topics before it have been told, so call it with a first pass that
+/// only checks.
+pub(crate) fn read<'a>(
+    buffer: &'a [u8],
+    returned: i32,
+    written: Written,
+    mut found: impl FnMut(usize, u32, &'a str),
+) -> Result<(), Fault> {
+    let (count, max) = (returned.cast_unsigned(), written.texts * TOPICS_PER_TEXT_MAX);
+    if count as usize > max {
+        return Err(Fault::Count { call: CALL, got: count, max });
+    }
+    let mut per_text = [0_usize; TEXTS_PER_CALL_MAX];
+    let mut start = written.out;
+    for entry in 0..count as usize {
+        let outside = || Fault::Outside { call: CALL, entry };
+        let field = |what, got| Fault::Field { call: CALL, what, entry, got };
+        let index = u16_at(buffer, start).ok_or_else(outside)?;
+        let len = usize::from(u16_at(buffer, start + 2).ok_or_else(outside)?);
+        let weight = u32_at(buffer, start + 4).ok_or_else(outside)?;
+        let name = at(buffer, start + 8, len).ok_or_else(outside)?;
+        if usize::from(index) >= written.texts {
+            return Err(field("index", i64::from(index)));
+        }
+        if !(1..=WEIGHT_MAX).contains(&weight) {
+            return Err(field("weight", i64::from(weight)));
+        }
+        let of_text = &mut per_text[usize::from(index)];
+        *of_text += 1;
+        if *of_text > TOPICS_PER_TEXT_MAX {
+            return Err(field("index", i64::from(index)));
+        }
+        let name = check_name(name).map_err(|source| Fault::Name { entry, source })?;
+        found(usize::from(index), weight, name);
+        start = (start + 8 + len).next_multiple_of(8);
+    }
+    Ok(())
+}
+
+const CALL: &str = "observe_text";
+const HEAD_BYTES: usize = 16;
+const TEXT_HEAD_BYTES: usize = 16;

@@ -1,0 +1,103 @@
+//! One tenant's place among the programs of a shard.
+
+use crate::program::Shape;
+use crate::registry::Ix;
+use trendsrv_proto::TenantId;
+
+/// See the module header. A default seat is free.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    pub(crate) tenant: TenantId,
+    /// What it runs; `None` is the plain-Rust twin.
+    pub(crate) program: Option<Ix>,
+    phase: Phase,
+    pub(crate) observes: bool,
+    pub(crate) takes_texts: bool,
+    /// The version of the program that the instance is of.
+    pub(crate) version: u32,
+    pub(crate) state: Option<(usize, usize)>,
+    /// Address of the buffer, to be asked for ahead of a call.
+    pub(crate) buffer: usize,
+    /// The second that `spent` is of.
+    pub(crate) second: u64,
+    pub(crate) spent: u32,
+    pub(crate) calls: u64,
+    pub(crate) fuel_used: u64,
+    pub(crate) trouble: Option<Box<Trouble>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Free,
+    Native,
+    Pending,
+    Live,
+    Waiting,
+}
+
+/// What went wrong with a tenant's program.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    pub(crate) faults: u64,
+    /// Faults that none long enough without lies between.
+    pub(crate) strikes: u32,
+    pub(crate) last_ms: u64,
+    pub(crate) message: Box<str>,
+    pub(crate) retry_at_ms: Option<u64>,
+}
+
+impl Seat {
+    pub(crate) fn taken(tenant: TenantId) -> Self {
+        Self { tenant, phase: Phase::Native, ..Self::default() }
+    }
+
+    pub(crate) fn equip(&mut self, program: Option<Ix>, shape: Option<Shape>) {
+        let shape = shape.unwrap_or_default();
+        if program != self.program {
+            self.trouble = None;
+        }
+        self.program = program;
+        self.phase = if program.is_some() { Phase::Pending } else { Phase::Native };
+        (self.observes, self.takes_texts) = (shape.observes, shape.takes_texts);
+        self.state = shape.state;
+    }
+
+    pub(crate) fn live(&mut self, version: u32, buffer: usize) {
+        (self.phase, self.version, self.buffer) = (Phase::Live, version, buffer);
+    }
+
+    pub(crate) fn lose_instance(&mut self) {
+        (self.phase, self.buffer) = (Phase::Waiting, 0);
+    }
+
+    pub(crate) fn retry(&mut self) {
+        self.phase = Phase::Pending;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.retry_at_ms = None;
+        }
+    }
+
+    pub(crate) fn forgive(&mut self) {
+        self.retry();
+        if let Some(trouble) = &mut self.trouble {
+            trouble.strikes = 0;
+        }
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.phase != Phase::Free
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    pub(crate) fn wants_instance(&self) -> bool {
+        self.phase == Phase::Pending
+    }
+}
