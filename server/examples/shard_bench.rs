@@ -82,6 +82,7 @@ fn shard(tenants: u64) -> Shard<Trending, HugeMemory> {
         producers_max: 64,
         early_max: 1 << 16,
         subscriptions_max: 16,
+        sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
         secret: [1, 2],
     };
     let tenants_max = u32::try_from(tenants).expect("fits");

@@ -72,6 +72,7 @@ fn shard() -> Shard<Trending, HeapMemory> {
         producers_max: 8,
         early_max: 65_536,
         subscriptions_max: 8,
+        sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
         secret: [3, 5],
     };
     let tenants_max = u32::try_from(TENANTS).expect("few");

@@ -7,45 +7,68 @@
 use crate::effect::Refused;
 use crate::memory::Memory;
 use crate::programs::Programs;
-use crate::shard::{Part, Shard};
+use crate::programs::Text;
+use crate::shard::Shard;
 use crate::tenants::{Place, Run, Slot};
 use crate::topics::TopicRefs;
 use crate::window::Block;
-use trendsrv_proto::{Clock, EventRecord, Refusal, TenantId};
+use trendsrv_proto::{Clock, EventRecord, Refusal, Span, TenantId};
+
+/// Something that belongs to a tenant.
+pub(crate) trait Owned {
+    fn owner(&self) -> TenantId;
+}
+
+impl Owned for EventRecord {
+    fn owner(&self) -> TenantId {
+        self.tenant()
+    }
+}
+
+impl Owned for Text<'_> {
+    fn owner(&self) -> TenantId {
+        self.tenant
+    }
+}
 
 impl<P: Programs, M: Memory> Shard<P, M> {
-    /// Finds or admits the tenant of every record: afterwards `runs` says where each stands.
-    /// Returns how many records must wait for their pane.
-    pub(crate) fn admit_all(&mut self, now_ms: u64, part: &Part<'_>) -> Result<usize, Refused> {
-        let early = self.count_early(now_ms, part);
+    /// Finds or admits the tenant of every item: afterwards `runs` says where each stands. At most
+    /// `early` records will have to wait for their pane.
+    pub(crate) fn admit_all<T: Owned>(
+        &mut self,
+        now_ms: u64,
+        items: &[T],
+        span: Span,
+        early: usize,
+    ) -> Result<(), Refused> {
         if !self.early.has_room(early) {
             let message = format!("{early} events ahead of the clock, and too many wait already");
             let retry_after_ms = 1_000;
             return Err(Refused { retry_after_ms, ..Refused::new(Refusal::Overloaded, message) });
         }
         let known = self.newcomers.len();
-        if let Err(full) = self.resolve(now_ms, part) {
-            if !self.make_room(now_ms, part) {
+        if let Err(full) = self.resolve(now_ms, items) {
+            if !self.make_room(now_ms, items, span) {
                 self.forget_newcomers(known);
                 return Err(full);
             }
-            self.resolve(now_ms, part)?;
+            self.resolve(now_ms, items)?;
         }
-        Ok(early)
+        Ok(())
     }
 
     /// Lets emptied tenants go until those of the part fit; `false`, and nobody has left, when
     /// they cannot.
     #[cold]
-    fn make_room(&mut self, now_ms: u64, part: &Part<'_>) -> bool {
+    fn make_room<T: Owned>(&mut self, now_ms: u64, items: &[T], span: Span) -> bool {
         let mut wanted = std::mem::take(&mut self.wanted);
         wanted.clear();
-        wanted.extend(part.records.iter().map(EventRecord::tenant));
+        wanted.extend(items.iter().map(Owned::owner));
         wanted.sort_unstable();
         wanted.dedup();
         let time_ms = self.emptiness_ms(now_ms).max(match self.config.clock {
             Clock::Wall => 0,
-            Clock::Event => part.span.max_ms,
+            Clock::Event => span.max_ms,
         });
         let fits = loop {
             let (missing, spared) = self.missing_and_emptied(&wanted);
@@ -94,18 +117,17 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
     }
 
-    fn resolve(&mut self, now_ms: u64, part: &Part<'_>) -> Result<(), Refused> {
+    fn resolve<T: Owned>(&mut self, now_ms: u64, items: &[T]) -> Result<(), Refused> {
         self.runs.clear();
-        let records = part.records;
-        for record in records.iter().take(PREFETCH_INDEX) {
-            self.tenants.prefetch(record.tenant());
+        for item in items.iter().take(PREFETCH_INDEX) {
+            self.tenants.prefetch(item.owner());
         }
         let mut last: Option<TenantId> = None;
-        for (i, record) in records.iter().enumerate() {
-            if let Some(ahead) = records.get(i + PREFETCH_INDEX) {
-                self.tenants.prefetch(ahead.tenant());
+        for (i, item) in items.iter().enumerate() {
+            if let Some(ahead) = items.get(i + PREFETCH_INDEX) {
+                self.tenants.prefetch(ahead.owner());
             }
-            let id = record.tenant();
+            let id = item.owner();
             if last == Some(id) {
                 continue;
             }
@@ -148,6 +170,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     pub(crate) fn close_window(&mut self, slot: Slot, block: Block) {
         self.programs.retire(slot);
+        self.samples.free(slot);
         let mut sink = TopicRefs { topics: &mut self.topics, unnamed: &mut self.unnamed };
         self.windows.close(block, &mut sink);
     }

@@ -1,5 +1,7 @@
 //! A tenant's answer: the window's view ranked and named, with how good it is.
 
+use crate::samples::Samples;
+use crate::tenants::Slot;
 use crate::topics::Topics;
 use crate::window::{Topic, View};
 use core::ops::Range;
@@ -16,6 +18,9 @@ pub struct Answer<'a> {
     pub program: &'a str,
     pub(crate) view: &'a View,
     pub(crate) topics: &'a Topics,
+    pub(crate) samples: &'a Samples,
+    pub(crate) slot: Slot,
+    pub(crate) pane: u64,
     pub(crate) rows: Rows<'a>,
 }
 
@@ -50,7 +55,7 @@ impl Answer<'_> {
             score_milli: row.score_milli,
             trend: row.trend,
             name: self.topics.name(row.topic),
-            sample: "",
+            sample: self.samples.of(self.slot, row.topic, self.pane),
         })
     }
 

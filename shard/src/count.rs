@@ -16,21 +16,21 @@ use trendsrv_proto::{Clock, EventRecord};
 
 /// Records of one tenant, one behind the other.
 #[derive(Clone, Copy)]
-struct TenantRun<'a> {
-    place: Place,
-    base_ms: u64,
-    records: &'a [EventRecord],
+pub(crate) struct TenantRun<'a> {
+    pub(crate) place: Place,
+    pub(crate) base_ms: u64,
+    pub(crate) records: &'a [EventRecord],
 }
 
 /// What all runs of a part share.
-struct Pass {
+pub(crate) struct Pass {
     now_ms: u64,
     /// Wall clock: the pane of now, where every window stands.
     now: Option<PaneRow>,
     cursor: Cursor,
     /// Events from here on wait for their pane.
-    opens_ms: u64,
-    counted: Counted,
+    pub(crate) opens_ms: u64,
+    pub(crate) counted: Counted,
 }
 
 impl<P: Programs, M: Memory> Shard<P, M> {
@@ -43,7 +43,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         part.records.iter().filter(is_early).count()
     }
 
-    fn next_pane_ms(&self, now_ms: u64) -> u64 {
+    pub(crate) fn next_pane_ms(&self, now_ms: u64) -> u64 {
         let grid = &self.config.grid;
         grid.start_ms(grid.pane_of(now_ms) + 1)
     }
@@ -55,19 +55,13 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// each request would wait alone for its address translation (57 against 36 ns an event).
     pub(crate) fn apply(&mut self, now_ms: u64, part: &Part<'_>, early: usize) -> Counted {
         let grid = self.config.grid;
-        let now = match self.config.clock {
-            Clock::Wall => Some(grid.place(grid.pane_of(now_ms))),
-            Clock::Event => None,
-        };
-        let opens_ms = if early > 0 { self.next_pane_ms(now_ms) } else { u64::MAX };
         if !part.records.is_empty() {
             // A filler's base time is nobody's event.
             self.stats.event_time_max_ms = self.stats.event_time_max_ms.max(part.span.max_ms);
         }
-        let at = now.unwrap_or_else(|| grid.place(grid.pane_of(part.span.max_ms)));
+        let mut pass = self.pass(now_ms, part.base_ms, early);
+        let at = pass.now.unwrap_or_else(|| grid.place(grid.pane_of(part.span.max_ms)));
         let runs = std::mem::take(&mut self.runs);
-        let cursor = Cursor::new(&grid, part.base_ms.min(now_ms));
-        let mut pass = Pass { now_ms, now, cursor, opens_ms, counted: Counted::default() };
         self.prefetch_heads(runs.chunks(CHUNK).next());
         self.prefetch_heads(runs.chunks(CHUNK).nth(1));
         self.prefetch_events(runs.chunks(CHUNK).next(), part, at);
@@ -85,6 +79,18 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         self.runs = runs;
         self.count(&pass.counted);
         pass.counted
+    }
+
+    /// What the runs of a part share, of which `early` events must wait.
+    pub(crate) fn pass(&self, now_ms: u64, base_ms: u64, early: usize) -> Pass {
+        let grid = &self.config.grid;
+        let now = match self.config.clock {
+            Clock::Wall => Some(grid.place(grid.pane_of(now_ms))),
+            Clock::Event => None,
+        };
+        let opens_ms = if early > 0 { self.next_pane_ms(now_ms) } else { u64::MAX };
+        let cursor = Cursor::new(grid, base_ms.min(now_ms));
+        Pass { now_ms, now, cursor, opens_ms, counted: Counted::default() }
     }
 
     #[inline]
@@ -108,7 +114,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     /// Counts a run of records of one tenant.
     #[inline]
-    fn apply_run(&mut self, run: &TenantRun<'_>, pass: &mut Pass) {
+    pub(crate) fn apply_run(&mut self, run: &TenantRun<'_>, pass: &mut Pass) {
         let Pass { now_ms, now, ref mut cursor, opens_ms, ref mut counted } = *pass;
         let grid = self.config.grid;
         let (slot, block) = self.tenants.at(run.place);
@@ -155,7 +161,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
     }
 
-    fn count(&mut self, counted: &Counted) {
+    pub(crate) fn count(&mut self, counted: &Counted) {
         self.stats.events_applied += counted.applied;
         self.stats.events_early += counted.early;
         self.stats.events_late += counted.late;

@@ -29,6 +29,8 @@ impl Refused {
 }
 
 /// What became of the events of a part. Each is in exactly one of the counts.
+///
+/// Of a part of texts it counts texts: one is applied when any of its topics was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Events counted in a window.
@@ -39,6 +41,8 @@ pub struct Counted {
     pub late: u64,
     /// Events that no memory was left to count.
     pub dropped: u64,
+    /// Events that their tenant's program left out, and texts it found no topic in.
+    pub filtered: u64,
 }
 
 /// One thing to do.

@@ -33,6 +33,14 @@ pub const RANK_MAX: usize = SLOTS_MAX;
 pub const PROGRAM_TOPICS_MIN: usize = 10;
 /// Topics that a program is shown at most.
 pub const PROGRAM_TOPICS_MAX: usize = 32;
+/// Topics of one text.
+pub const TEXT_TOPICS_MAX: usize = 32;
+/// Topics of a tenant that have sample messages.
+pub const SAMPLE_TOPICS_MAX: usize = 16;
+/// Messages kept of one topic: the sample, and those that become it when it expires.
+pub const SAMPLES_PER_TOPIC_MAX: usize = 8;
+/// Bytes of a sample message.
+pub const SAMPLE_TEXT_BYTES_MAX: usize = 160;
 
 const _: () = {
     assert!(PANES_MIN >= 2 && PANES_MIN <= PANES_MAX);
@@ -41,5 +49,8 @@ const _: () = {
     // An index entry is 16 bits and keeps `slot + 1` in at most 12 of them.
     assert!(SLOTS_MAX < 1 << 12);
     assert!(PROGRAM_TOPICS_MIN <= PROGRAM_TOPICS_MAX);
+    assert!(SAMPLE_TEXT_BYTES_MAX <= trendsrv_proto::limits::TEXT_BYTES_MAX);
+    // One that reigns now, one that was offered last, and one between them to give up.
+    assert!(SAMPLES_PER_TOPIC_MAX >= 3);
     assert!((SLIDE_MS_MAX as u128) * (PANES_MAX as u128) < 1 << 40);
 };

@@ -46,18 +46,25 @@ pub trait Programs {
         Self::EAGER
     }
 
+    /// Changes when the tenant's program is another one, so that its readers are told anew.
+    fn edition(&self, _slot: Slot) -> u64 {
+        0
+    }
+
     /// Asks for the memory that a call for this tenant will touch.
     #[inline]
     fn prefetch(&self, _slot: Slot) {}
 
     /// Appends to `out` what is to be counted of a run of one tenant's records: filtered,
-    /// reweighted, re-keyed. Every record's time lies within the run's times.
+    /// reweighted, re-keyed. No more records than came, each checked like those of a frame, and
+    /// every record's time lies within the run's times.
     fn observe(&mut self, run: &Observed<'_>, out: &mut Vec<EventRecord>) {
         out.extend_from_slice(run.records);
     }
 
-    /// Finds the topics of texts of one tenant, in their order: `found(index, weight, name)`, the
-    /// weight valid for an event and the name checked.
+    /// Finds the topics of texts of one tenant: `found(index, weight, name)`, the index one of the
+    /// run's, the weight valid for an event and the name checked. A topic that comes twice for one
+    /// text is counted once, and those beyond [`crate::limits::TEXT_TOPICS_MAX`] are left out.
     fn find_topics(&mut self, run: &Texts<'_>, found: &mut dyn FnMut(usize, u32, &str));
 
     /// Writes the one-line summary of a ranked view, and the ranking if it is another.

@@ -170,17 +170,15 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             }
             at_ms => {
                 let as_of_ms = at_ms.unwrap_or(watermark_ms).max(watermark_ms);
-                Ok(Found { slot, block, as_of_ms, pane: grid.pane_of(as_of_ms) })
+                let stands = block.map_or(0, |block| self.windows.pane(block));
+                Ok(Found { slot, block, as_of_ms, pane: grid.pane_of(as_of_ms).max(stands) })
             }
         }
     }
 
     fn read(&mut self, found: &Found) {
         match found.block {
-            Some(block) => {
-                let pane = found.pane.max(self.windows.pane(block));
-                self.windows.view(block, pane, &mut self.view);
-            }
+            Some(block) => self.windows.view(block, found.pane, &mut self.view),
             None => self.view.clear(),
         }
     }
@@ -221,17 +219,18 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     fn answer(&mut self, now_ms: u64, found: &Found, ask: &Ask<'_>) -> Answer<'_> {
         let topics = &self.topics;
         let names = |topic: TopicId| topics.name(topic).as_bytes();
+        let (samples, slot, pane) = (&self.samples, found.slot, found.pane);
         let k = usize::from(ask.k);
         let ranked = self.view.rank(Rank::Score, k.max(PROGRAM_TOPICS_MIN), names).len();
         let shown = ranked.min(PROGRAM_TOPICS_MAX);
         let summary = Summary {
             now_ms,
-            slot: found.slot,
+            slot,
             as_of_ms: found.as_of_ms,
             view: &self.view,
             shown,
             name: &|topic| topics.name(topic),
-            sample: &|_| "",
+            sample: &|topic| samples.of(slot, topic, pane),
             asked: true,
         };
         self.programs.summarise(&summary, &mut self.told);
@@ -243,7 +242,8 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let head = self.head(found, ask);
         let (tldr, program) = (self.told.tldr.as_str(), self.told.program.as_str());
         let rows = Rows { listed, rest, k };
-        Answer { head, tldr, program, view: &self.view, topics: &self.topics, rows }
+        let (view, topics, samples) = (&self.view, &self.topics, &self.samples);
+        Answer { head, tldr, program, view, topics, samples, slot, pane, rows }
     }
 
     fn head(&self, found: &Found, ask: &Ask<'_>) -> SummaryHead {

@@ -6,23 +6,28 @@
 //! out.
 //!
 //! ```text
-//! on_events -> marks (seen before?) -> tenants (admit) -> windows (count) -> Effect::Accepted
-//!                    '-> Effect::Refused, nothing counted
+//! on_events -> marks (seen before?) -> tenants (admit) -> observe     -> windows (count)
+//! on_texts  ->   '                      '             -> find_topics -> windows, samples
+//!                '-> Effect::Refused, nothing counted                   '-> Effect::Accepted
 //! ```
 //!
 //! Invariants:
 //! - a part is applied whole or not at all, and once;
-//! - every record of an applied part is counted as applied, late, dropped or early.
+//! - every record or text of an applied part is counted as applied, late, dropped, early or
+//!   filtered.
 
 use crate::config::ShardConfig;
 use crate::early::EarlyQueue;
 use crate::effect::{Counted, Effect, Effects, Refused, ReplyTo};
 use crate::marks::{Lane, Marks, Sequence, Standing, Turn};
 use crate::memory::Memory;
-use crate::programs::{Programs, Told};
+use crate::observe::Stage;
+use crate::programs::{Programs, Text, Told};
+use crate::samples::Samples;
 use crate::stats::Stats;
 use crate::subscriptions::Subscriptions;
 use crate::tenants::{Run, Slot, Tenants};
+use crate::texts::Found;
 use crate::topics::Topics;
 use crate::window::{View, WindowConfig, WindowError, Windows};
 use trendsrv_proto::limits::FUTURE_MS_MAX;
@@ -44,6 +49,9 @@ pub struct Shard<P, M> {
     pub(crate) ticker: crate::tick::Ticker,
     pub(crate) view: View,
     pub(crate) told: Told,
+    pub(crate) samples: Samples,
+    pub(crate) stage: Stage,
+    pub(crate) found: Found,
     pub(crate) unnamed: Vec<TopicId>,
     pub(crate) newcomers: Vec<TenantId>,
     /// The part at hand, cut into runs of one tenant.
@@ -78,6 +86,17 @@ pub struct Part<'a> {
     pub records: &'a [EventRecord],
 }
 
+/// Texts of one frame that belong to this shard.
+#[derive(Clone, Copy, Debug)]
+pub struct TextPart<'a> {
+    /// What the texts' offsets count from.
+    pub base_ms: u64,
+    /// The times of the whole frame.
+    pub span: Span,
+    /// The texts, each checked.
+    pub texts: &'a [Text<'a>],
+}
+
 impl<P: Programs, M: Memory> Shard<P, M> {
     /// A shard over memory for windows and for the index of tenants.
     ///
@@ -103,6 +122,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             ticker: crate::tick::Ticker::default(),
             view: View::new(),
             told: Told::default(),
+            samples: Samples::new(config.grid.panes(), config.sample_bytes_max),
+            stage: Stage::default(),
+            found: Found::default(),
             unnamed: Vec::new(),
             newcomers: Vec::new(),
             runs: Vec::new(),
@@ -153,7 +175,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     }
 
     /// Whether a part comes in its turn; one that does not is answered here.
-    fn is_due(&mut self, from: &Origin, fx: &mut Effects) -> bool {
+    pub(crate) fn is_due(&mut self, from: &Origin, fx: &mut Effects) -> bool {
         match from.sequence.map_or(Turn::Apply, |at| self.marks.turn(&at)) {
             Turn::Apply => return true,
             Turn::Duplicate => {
@@ -181,16 +203,16 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         part: &Part<'_>,
         fx: &mut Effects,
     ) -> bool {
-        match self.admit_all(now_ms, part) {
-            Ok(early) => {
-                let counted = self.apply(now_ms, part, early);
-                if let Some(at) = from.sequence {
-                    self.marks.applied(&at);
-                }
-                self.stats.parts_applied += 1;
-                let (to, seq) = (from.to, from.seq);
-                fx.list.push(Effect::Accepted { to, seq, counted, duplicate: false });
-                self.ask_names(now_ms, from, fx);
+        let early = self.count_early(now_ms, part);
+        let waiting = self.early_most(early, part.records.len());
+        match self.admit_all(now_ms, part.records, part.span, waiting) {
+            Ok(()) => {
+                let counted = if self.programs.observes_any() {
+                    self.apply_observed(now_ms, part, early)
+                } else {
+                    self.apply(now_ms, part, early)
+                };
+                self.accept(now_ms, from, counted, fx);
                 true
             }
             Err(why) => {
@@ -198,6 +220,23 @@ impl<P: Programs, M: Memory> Shard<P, M> {
                 false
             }
         }
+    }
+
+    /// The part at hand is applied.
+    pub(crate) fn accept(
+        &mut self,
+        now_ms: u64,
+        from: &Origin,
+        counted: Counted,
+        fx: &mut Effects,
+    ) {
+        if let Some(at) = from.sequence {
+            self.marks.applied(&at);
+        }
+        self.stats.parts_applied += 1;
+        let (to, seq) = (from.to, from.seq);
+        fx.list.push(Effect::Accepted { to, seq, counted, duplicate: false });
+        self.ask_names(now_ms, from, fx);
     }
 
     /// Whether names may be told: none may belong to an id of another name.
@@ -280,11 +319,13 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         stats.window_bytes.now = memory.used_bytes;
         stats.window_bytes.high = memory.used_bytes_high;
         stats.window_bytes.max = memory.capacity_bytes;
+        stats.sample_bytes = self.samples.level();
+        stats.samples_full = self.samples.full;
         stats
     }
 
     /// Refuses a part whose turn it was: those behind it wait until it has come again.
-    fn refuse(&mut self, from: &Origin, why: Refused, fx: &mut Effects) {
+    pub(crate) fn refuse(&mut self, from: &Origin, why: Refused, fx: &mut Effects) {
         if let Some(at) = from.sequence {
             self.marks.refused(&at);
         }
@@ -320,12 +361,31 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 /// # Errors
 /// `FUTURE` with the index of the first such event.
 pub fn check_future(clock: Clock, now_ms: u64, part: &Part<'_>) -> Result<(), Refused> {
+    let offsets = part.records.iter().map(EventRecord::offset_ms);
+    future(clock, now_ms, (part.base_ms, part.span), offsets)
+}
+
+/// Like [`check_future`] for texts.
+///
+/// # Errors
+/// `FUTURE` with the index of the first text too far ahead.
+pub fn check_future_texts(clock: Clock, now_ms: u64, part: &TextPart<'_>) -> Result<(), Refused> {
+    let offsets = part.texts.iter().map(|text| text.offset_ms);
+    future(clock, now_ms, (part.base_ms, part.span), offsets)
+}
+
+fn future(
+    clock: Clock,
+    now_ms: u64,
+    (base_ms, span): (u64, Span),
+    mut offsets: impl ExactSizeIterator<Item = i32>,
+) -> Result<(), Refused> {
     let limit_ms = now_ms + FUTURE_MS_MAX;
-    if clock == Clock::Event || part.span.max_ms <= limit_ms || part.records.is_empty() {
+    if clock == Clock::Event || span.max_ms <= limit_ms || offsets.len() == 0 {
         return Ok(());
     }
-    let index = part.records.iter().position(|r| time_of(part.base_ms, r) > limit_ms);
-    let ahead = part.span.max_ms - now_ms;
+    let index = offsets.position(|ms| at_offset(base_ms, ms) > limit_ms);
+    let ahead = span.max_ms - now_ms;
     let message = format!(
         "an event lies {ahead} ms ahead of the server's clock; at most {FUTURE_MS_MAX} ms are \
          allowed: mend the producer's clock, or run with --clock event"
@@ -344,5 +404,11 @@ pub fn fenced(epoch: u32) -> Refused {
 /// When an event happened.
 #[inline]
 pub(crate) fn time_of(base_ms: u64, record: &EventRecord) -> u64 {
-    base_ms.wrapping_add_signed(i64::from(record.offset_ms()))
+    at_offset(base_ms, record.offset_ms())
+}
+
+/// The time that lies `offset_ms` from a base time.
+#[inline]
+pub(crate) fn at_offset(base_ms: u64, offset_ms: i32) -> u64 {
+    base_ms.wrapping_add_signed(i64::from(offset_ms))
 }

@@ -35,6 +35,24 @@ pub struct Stats {
     pub events_dropped: u64,
     /// Events that waited for their pane to open.
     pub events_early: u64,
+    /// Events that programs left out.
+    pub events_filtered: u64,
+    /// Texts taken.
+    pub texts: u64,
+    /// Texts in which programs found no topic.
+    pub texts_without_topics: u64,
+    /// Topics found in texts, each an event.
+    pub text_topics: u64,
+    /// Topics found in texts and left out because their id belongs to another name.
+    pub text_topics_collided: u64,
+    /// Topics found in texts and left out because their text had as many as one may have.
+    pub text_topics_over: u64,
+    /// Calls of programs for changed tenants that nobody asked about.
+    pub ticks: u64,
+    /// Changed tenants whose ranking had not changed, so that their program was not called.
+    pub ticks_unchanged: u64,
+    /// Messages not kept as samples because the memory for them was spent.
+    pub samples_full: u64,
     /// Parts refused, by [`Refusal`] number.
     pub refused: [u64; REFUSALS],
     /// Tenants that left to make room.
@@ -65,6 +83,8 @@ pub struct Stats {
     pub subscriptions: Level,
     /// Bytes of window memory.
     pub window_bytes: Level,
+    /// Bytes of sample messages.
+    pub sample_bytes: Level,
 }
 
 impl Stats {

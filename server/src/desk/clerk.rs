@@ -66,7 +66,7 @@ pub fn answer_mail<P: Programs, M: Memory>(
                 events: line.events,
                 topics: line.topics,
                 shard: index,
-                program: None,
+                program: Some(line.program.into()),
             });
             let _ = ask.reply.send(lines.collect());
         }
@@ -164,7 +164,7 @@ impl Work {
         shard.define(names.map(|name| (name.kind, name.id, &*name.name)));
         let count = |events: u64| u32::try_from(events).unwrap_or(u32::MAX);
         Ok(Ingested {
-            accepted: count(counted.applied + counted.early),
+            accepted: count(counted.applied + counted.early + counted.filtered),
             duplicates: if duplicate { count(records.len() as u64) } else { 0 },
             late: count(counted.late),
             dropped: count(counted.dropped),
@@ -255,6 +255,15 @@ fn counters_of(stats: &Stats) -> impl IntoIterator<Item = Counter> {
         ("events_late", "Events older than their window", stats.events_late),
         ("events_dropped", "Events no memory was left to count", stats.events_dropped),
         ("events_early", "Events that waited for their pane to open", stats.events_early),
+        ("events_filtered", "Events that programs left out", stats.events_filtered),
+        ("texts", "Texts taken", stats.texts),
+        ("texts_without_topics", "Texts without a topic", stats.texts_without_topics),
+        ("text_topics", "Topics found in texts, each an event", stats.text_topics),
+        ("text_topics_collided", "Topics of texts with another's id", stats.text_topics_collided),
+        ("text_topics_over", "Topics beyond those a text may have", stats.text_topics_over),
+        ("ticks", "Calls of programs for changed tenants", stats.ticks),
+        ("ticks_unchanged", "Changed tenants with the same ranking", stats.ticks_unchanged),
+        ("samples_full", "Sample messages no memory was left for", stats.samples_full),
         ("tenants_evicted", "Empty tenants that made room", stats.tenants_evicted),
         ("marks_evicted", "Producer marks given up to make room", stats.marks_evicted),
         ("topics_unnamed", "Topics that found the table of names full", stats.topics_unnamed_full),
@@ -272,6 +281,7 @@ fn levels_of(stats: &Stats) -> impl IntoIterator<Item = Level> {
         ("early_events", "Events waiting for their pane to open", stats.early),
         ("subscriptions", "Subscriptions held", stats.subscriptions),
         ("window_bytes", "Memory of windows", stats.window_bytes),
+        ("sample_bytes", "Memory of sample messages", stats.sample_bytes),
     ]
     .map(|(name, help, level)| Level {
         name,
@@ -309,6 +319,7 @@ mod tests {
             producers_max: 8,
             early_max: 16,
             subscriptions_max: 4,
+            sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
             secret: [3, 5],
         };
         let windows = WindowConfig { tenants_max: 2, ..WindowConfig::new(grid, [7, 11]) };

@@ -118,6 +118,7 @@ impl ShardStart {
             producers_max: config.producers_max,
             early_max: EARLY_MAX_DEFAULT,
             subscriptions_max: SUBSCRIPTIONS_MAX,
+            sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
             secret: self.secret,
         };
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);

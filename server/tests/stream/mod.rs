@@ -377,6 +377,7 @@ fn node(shard: u16) -> Node<Trending, HeapMemory> {
         producers_max: 8,
         early_max: 16,
         subscriptions_max: 8,
+        sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
         secret: [3, 5],
     };
     let windows = WindowConfig {

@@ -50,6 +50,7 @@ pub fn config(clock: Clock, tenants_max: usize) -> ShardConfig {
         producers_max: 64,
         early_max: 4_096,
         subscriptions_max: 256,
+        sample_bytes_max: 1 << 20,
         secret: [3, 5],
     }
 }

@@ -269,6 +269,7 @@ fn node(shard: usize, shards: usize, room: Room) -> Node<Trending, HeapMemory> {
         producers_max: 64,
         early_max: room.early_max,
         subscriptions_max: room.subscriptions_max,
+        sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
         secret: [3, 5],
     };
     let windows = WindowConfig {
