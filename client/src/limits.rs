@@ -1,6 +1,6 @@
 //! Every limit of the client, in one place. Sizes are bytes, times milliseconds.
 
-use trendsrv_proto::limits::CREDIT_INITIAL;
+use trendsrv_proto::limits::{CREDIT_INITIAL, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// Bytes of an EVENTS frame before its records.
 pub const EVENTS_HEAD_BYTES: usize = 40;
@@ -8,6 +8,12 @@ pub const EVENTS_HEAD_BYTES: usize = 40;
 pub const RECORD_BYTES: usize = 24;
 /// Events in one frame at most: a new connection's first frame must fit its initial credit.
 pub const BATCH_EVENTS_MAX: usize = 680;
+/// Bytes of a text event before its tenant's name and its message.
+pub const TEXT_HEAD_BYTES: usize = 12;
+/// Bytes of one text event in a frame at most.
+pub const TEXT_EVENT_BYTES_MAX: usize = TEXT_HEAD_BYTES + NAME_BYTES_MAX + TEXT_BYTES_MAX;
+/// Bytes of a TEXT frame: as for [`BATCH_EVENTS_MAX`].
+pub const TEXT_FRAME_BYTES_MAX: usize = 16 << 10;
 /// Events in one frame unless configured otherwise; larger frames are not faster.
 pub const BATCH_EVENTS: usize = 512;
 /// Bytes of unacknowledged frames a session holds unless configured otherwise.
@@ -37,5 +43,7 @@ const _: () = assert!(
     (EVENTS_HEAD_BYTES + BATCH_EVENTS_MAX * RECORD_BYTES) as u64 <= CREDIT_INITIAL,
     "a first frame must fit the credit a connection starts with"
 );
+const _: () = assert!(TEXT_FRAME_BYTES_MAX as u64 <= CREDIT_INITIAL);
+const _: () = assert!(EVENTS_HEAD_BYTES + TEXT_EVENT_BYTES_MAX <= TEXT_FRAME_BYTES_MAX);
 const _: () = assert!(BATCH_EVENTS <= BATCH_EVENTS_MAX);
 const _: () = assert!(BACKOFF_MS_MIN < BACKOFF_MS_MAX);

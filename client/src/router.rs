@@ -60,6 +60,22 @@ impl Router {
         self.lanes[lane].push(now_ms, tenant, topic, weight, ts_ms).map_err(|e| (lane, e))
     }
 
+    /// Takes a text for its tenant's lane.
+    ///
+    /// # Errors
+    /// As [`Session::push_text`], with the lane.
+    pub fn push_text(
+        &mut self,
+        now_ms: u64,
+        tenant: &str,
+        text: &str,
+        weight: u32,
+        ts_ms: u64,
+    ) -> Result<(), (usize, PushError)> {
+        let lane = self.lane_of(TenantId::of(tenant));
+        self.lanes[lane].push_text(now_ms, tenant, text, weight, ts_ms).map_err(|e| (lane, e))
+    }
+
     /// Ends the open batches of all lanes.
     pub fn flush(&mut self) {
         self.lanes.iter_mut().for_each(Session::flush);

@@ -101,6 +101,31 @@ fn sends_flushes_and_asks_over_one_lane_per_shard() {
 }
 
 #[test]
+fn texts_go_to_the_lanes_of_their_tenants() {
+    let mut peer = Peer::new();
+    let (listeners, address) = listen(2, &mut peer);
+    let server = serve(listeners, peer, 3);
+    let mut client = Client::connect(&address.to_string(), options()).unwrap();
+    for n in 0..600_u64 {
+        let tenant = format!("tenant {}", n % 10);
+        client.send_text(&tenant, &format!("said {}", n % 3), 2, 1_000 + n).unwrap();
+        if n % 50 == 0 {
+            client.send(&tenant, "said 0", 1, 1_000 + n).unwrap();
+        }
+    }
+    client.flush().unwrap();
+    assert_eq!((client.counts().pushed, client.counts().acked), (612, 612));
+    let answer = client.query("tenant 3", 10, Rank::Count, None).unwrap();
+    assert_eq!((answer.head.total, answer.head.events, answer.head.distinct), (120, 60, 3));
+    let error = client.send_text("tenant 3", "a\0b", 1, 1).unwrap_err().to_string();
+    assert!(error.contains("NUL at byte 1"), "{error}");
+    drop(client);
+    let peer = server.join().unwrap();
+    assert_eq!(peer.applied.len(), 612);
+    assert_eq!(peer.next_seq.len(), 2, "each shard has its lane");
+}
+
+#[test]
 fn refused_events_are_reported_with_code_and_count() {
     let mut peer = Peer::new();
     peer.plan = [None, Some((Refusal::Future, 0)), Some((Refusal::Overloaded, 20))].into();

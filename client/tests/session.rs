@@ -7,7 +7,7 @@ use peer::{Connection, Peer};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use trendsrv_client::{ConfigError, Names, PushError, Session, SessionConfig, SessionEvent, State};
-use trendsrv_proto::{AckMode, Rank, Refusal, TenantId, TopicId};
+use trendsrv_proto::{AckMode, NameError, Rank, Refusal, TenantId, TextError, TopicId};
 
 fn config() -> SessionConfig {
     SessionConfig { producer: 7, batch_events: 4, seed: 1, ..SessionConfig::default() }
@@ -40,6 +40,12 @@ impl Pair {
     fn disconnect(&mut self) {
         self.connection = None;
         self.session.handle_disconnect(self.now_ms);
+    }
+
+    /// An event that the peer applies with topic `n`, as a text.
+    fn push_text(&mut self, n: u64) {
+        let tenant = format!("tenant {}", n % 5);
+        self.session.push_text(self.now_ms, &tenant, &n.to_string(), 1, 1_000 + n).unwrap();
     }
 
     fn push(&mut self, n: u64) {
@@ -276,6 +282,64 @@ fn garbage_costs_the_connection_and_nothing_else() {
 }
 
 #[test]
+fn texts_and_topics_arrive_once_in_their_order() {
+    let mut pair = Pair::new(SessionConfig { batch_events: 100, ..config() });
+    for n in 0..3_000 {
+        if n % 7 < 3 { pair.push_text(n) } else { pair.push(n) }
+    }
+    pair.settle();
+    let topics: Vec<u64> = pair.peer.applied.iter().map(|event| event.1).collect();
+    assert_eq!(topics, (0..3_000).collect::<Vec<_>>());
+    assert_eq!(pair.session.counts().acked, 3_000);
+    assert_eq!(pair.peer.applied[1], (TenantId::of("tenant 1").0, 1, 1, 1_001));
+    assert_eq!(pair.session.in_flight_bytes(), 0);
+}
+
+#[test]
+fn a_frame_of_texts_fits_the_first_credit() {
+    let mut pair = Pair::new(SessionConfig { batch_events: 100, ..config() });
+    let (tenant, text) = ("n".repeat(255), "ß".repeat(2_048));
+    for n in 0..40 {
+        pair.session.push_text(0, &tenant, &text, 1, n).unwrap();
+    }
+    // The peer panics when its credit is overrun.
+    pair.settle();
+    assert_eq!((pair.peer.applied.len(), pair.session.counts().acked), (40, 40));
+}
+
+#[test]
+fn a_server_that_does_not_know_texts_costs_them_alone() {
+    let mut pair = Pair::new(config());
+    pair.peer.unknown = Some(trendsrv_proto::Kind::Text);
+    pair.push(0);
+    pair.push_text(1);
+    pair.push_text(2);
+    pair.push(3);
+    pair.settle();
+    assert_eq!(pair.applied_topics(), [0, 3]);
+    let counts = pair.session.counts();
+    assert_eq!((counts.acked, counts.refused, counts.uncertain), (2, 2, 0));
+    let code = pair.events.iter().find_map(|event| match event {
+        SessionEvent::Refused(r) => Some((r.code, r.events)),
+        _ => None,
+    });
+    assert_eq!(code, Some((Refusal::Malformed, 2)));
+}
+
+#[test]
+fn texts_that_break_the_rule_are_not_taken() {
+    let mut session = Session::new(config()).unwrap();
+    let mut push = |tenant: &str, text: &str, weight| session.push_text(0, tenant, text, weight, 1);
+    assert_eq!(push("", "x", 1), Err(PushError::Tenant(NameError::Empty)));
+    assert_eq!(push("t", "", 1), Err(PushError::Text(TextError::Empty)));
+    assert_eq!(push("t", "a\0", 1), Err(PushError::Text(TextError::Nul(1))));
+    assert_eq!(push("t", &"x".repeat(4_097), 1), Err(PushError::Text(TextError::TooLong(4_097))));
+    assert_eq!(push("t", "x", 0), Err(PushError::Weight(0)));
+    assert_eq!(push("t", "two\nlines", 1), Ok(()));
+    assert_eq!(session.counts().pushed, 1);
+}
+
+#[test]
 fn a_silent_peer_is_given_up() {
     let mut session = Session::new(config()).unwrap();
     session.handle_connected(100);
@@ -288,17 +352,23 @@ fn a_silent_peer_is_given_up() {
 
 #[test]
 fn what_breaks_a_rule_is_not_taken() {
-    let mut session = Session::new(SessionConfig { in_flight_bytes_max: 512, ..config() }).unwrap();
+    let small = SessionConfig { in_flight_bytes_max: 4_403, ..config() };
+    let mut session = Session::new(small).unwrap();
     let mut push = |weight, ts_ms| session.push(0, TenantId(1), TopicId(1), weight, ts_ms);
     assert_eq!(push(0, 0), Err(PushError::Weight(0)));
     assert_eq!(push(1_000_000_001, 0), Err(PushError::Weight(1_000_000_001)));
     assert_eq!(push(1, u64::MAX), Err(PushError::Time(u64::MAX)));
     let taken = (0..).take_while(|n| push(1, *n).is_ok()).count();
-    assert!((8..=20).contains(&taken), "{taken}");
-    assert!(session.in_flight_bytes() <= 512);
+    assert!((100..=180).contains(&taken), "{taken}");
+    assert!(session.in_flight_bytes() <= 4_403);
+    let (got, min) = (4_402, 4_403);
     for (bad, want) in [
         (SessionConfig { ack: AckMode::None, ..config() }, ConfigError::AckNone),
         (SessionConfig { batch_events: 681, ..config() }, ConfigError::BatchEvents(681)),
+        (
+            SessionConfig { in_flight_bytes_max: got, ..config() },
+            ConfigError::InFlight { got, min },
+        ),
     ] {
         assert_eq!(Session::new(bad).err(), Some(want));
     }
@@ -314,7 +384,11 @@ fn whatever_happens_every_event_counts_once_or_is_reported() {
         let mut pushed = 0;
         for _ in 0..40 {
             for _ in 0..random.random_range(0..30) {
-                pair.push(pushed);
+                if random.random_bool(0.3) {
+                    pair.push_text(pushed)
+                } else {
+                    pair.push(pushed)
+                }
                 pushed += 1;
             }
             let plan = match random.random_range(0..8) {

@@ -18,7 +18,7 @@ use crate::malformed::Malformed;
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The head of both kinds of event frames.
+/// The head of every kind of event frames.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct EventsHead {
@@ -70,7 +70,7 @@ impl EventsHead {
         U64::read_from_prefix(body).ok().map(|(seq, _)| seq.get())
     }
 
-    fn parse<'a>(cursor: &mut Cursor<'a>) -> Result<&'a Self, Malformed> {
+    pub(crate) fn parse<'a>(cursor: &mut Cursor<'a>) -> Result<&'a Self, Malformed> {
         let head: &Self = cursor.view("the head of events")?;
         if head.count() as usize > FRAME_EVENTS_MAX {
             let (got, max) = (u64::from(head.count()), FRAME_EVENTS_MAX as u64);
@@ -78,6 +78,11 @@ impl EventsHead {
         }
         within("base_ms", head.base_ms(), 0, TIME_MS_MAX)?;
         Ok(head)
+    }
+
+    /// Writes the count into a body that begins with a head.
+    pub(crate) fn set_count(body: &mut [u8], count: u32) {
+        body[20..24].copy_from_slice(&count.to_le_bytes());
     }
 }
 
@@ -139,6 +144,14 @@ pub struct Span {
     pub max_ms: u64,
 }
 
+impl Span {
+    /// The span of what came before, if anything, and one more event.
+    pub(crate) fn around(before: Option<Self>, time_ms: u64) -> Self {
+        let Self { min_ms, max_ms } = before.unwrap_or(Self { min_ms: time_ms, max_ms: time_ms });
+        Self { min_ms: min_ms.min(time_ms), max_ms: max_ms.max(time_ms) }
+    }
+}
+
 /// A frame of records.
 #[derive(Clone, Copy, Debug)]
 pub struct Events<'a> {
@@ -188,7 +201,12 @@ fn span_of(base_ms: u64, min: i32, max: i32) -> Option<Span> {
     (max_ms <= TIME_MS_MAX).then_some(Span { min_ms, max_ms })
 }
 
-fn check_event(index: u32, base_ms: u64, weight: u32, offset_ms: i32) -> Result<u64, Malformed> {
+pub(crate) fn check_event(
+    index: u32,
+    base_ms: u64,
+    weight: u32,
+    offset_ms: i32,
+) -> Result<u64, Malformed> {
     let entry = |what, got, min, max| Malformed::Entry { what, index, got, min, max };
     if weight.wrapping_sub(1) >= WEIGHT_MAX {
         return Err(entry("weight", u64::from(weight), 1, u64::from(WEIGHT_MAX)));
@@ -256,11 +274,7 @@ impl<'a> EventsNamed<'a> {
         let mut span: Option<Span> = None;
         for index in 0..head.count() {
             let (_, time_ms) = read_named(&mut cursor, index, head.base_ms())?;
-            let so_far = span.unwrap_or(Span { min_ms: time_ms, max_ms: time_ms });
-            span = Some(Span {
-                min_ms: so_far.min_ms.min(time_ms),
-                max_ms: so_far.max_ms.max(time_ms),
-            });
+            span = Some(Span::around(span, time_ms));
         }
         cursor.end()?;
         let base = Span { min_ms: head.base_ms(), max_ms: head.base_ms() };
@@ -347,8 +361,7 @@ impl<'a> NamedWriter<'a> {
 
     /// Completes the frame. Returns its length in bytes.
     pub fn finish(mut self) -> usize {
-        let count = self.count.to_le_bytes();
-        self.frame.body_mut()[20..24].copy_from_slice(&count);
+        EventsHead::set_count(self.frame.body_mut(), self.count);
         self.frame.finish()
     }
 }

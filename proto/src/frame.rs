@@ -7,6 +7,7 @@ use crate::malformed::Malformed;
 use crate::names::{Define, Need};
 use crate::reply::{Ack, GoAway, Ping, Refuse};
 use crate::summary::{Query, Subscribe, Summary};
+use crate::texts::TextEvents;
 
 /// A frame, borrowed from the received bytes.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub enum Frame<'a> {
     Pong(&'a Ping),
     /// See [`Kind::GoAway`].
     GoAway(GoAway<'a>),
+    /// See [`Kind::Text`].
+    Text(TextEvents<'a>),
 }
 
 impl<'a> Frame<'a> {
@@ -65,6 +68,7 @@ impl<'a> Frame<'a> {
             Kind::Ping => Self::Ping(Ping::parse(body)?),
             Kind::Pong => Self::Pong(Ping::parse(body)?),
             Kind::GoAway => Self::GoAway(GoAway::parse(body)?),
+            Kind::Text => Self::Text(TextEvents::parse(body)?),
         })
     }
 }

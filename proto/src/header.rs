@@ -51,6 +51,8 @@ pub enum Kind {
     Pong = 14,
     /// The server is going away.
     GoAway = 15,
+    /// Texts in which the tenants' programs find the topics.
+    Text = 16,
 }
 
 impl Kind {
@@ -73,8 +75,30 @@ impl Kind {
             13 => Self::Ping,
             14 => Self::Pong,
             15 => Self::GoAway,
+            16 => Self::Text,
             _ => return None,
         })
+    }
+
+    /// Whether frames of this kind carry events: they have a sequence number and cost credit.
+    #[must_use]
+    pub const fn carries_events(self) -> bool {
+        match self {
+            Self::Events | Self::EventsNamed | Self::Text => true,
+            Self::Hello
+            | Self::HelloOk
+            | Self::Define
+            | Self::Need
+            | Self::Ack
+            | Self::Refuse
+            | Self::Query
+            | Self::Summary
+            | Self::Subscribe
+            | Self::Update
+            | Self::Ping
+            | Self::Pong
+            | Self::GoAway => false,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod names;
 mod refusal;
 mod reply;
 mod summary;
+mod texts;
 
 pub use events::{EventRecord, Events, EventsHead, EventsNamed, NamedEvent, NamedWriter};
 pub use events::{Span, encode_events};
@@ -44,3 +45,4 @@ pub use reply::{Ack, GoAway, Ping, Refuse};
 pub use summary::{
     Query, Rank, Subscribe, Summary, SummaryFlags, SummaryHead, TopicRow, Trend, encode_summary,
 };
+pub use texts::{TextError, TextEvent, TextEvents, TextWriter, check_text};

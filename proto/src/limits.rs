@@ -4,7 +4,7 @@
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the frame header.
 pub const HEADER_BYTES: usize = 16;
-/// Events in one EVENTS or EVENTS_NAMED frame.
+/// Events in one EVENTS, EVENTS_NAMED or TEXT frame.
 pub const FRAME_EVENTS_MAX: usize = 4_096;
 /// Bytes of a tenant or topic name.
 pub const NAME_BYTES_MAX: usize = 255;

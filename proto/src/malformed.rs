@@ -52,6 +52,14 @@ pub enum Malformed {
         /// The rule.
         source: crate::NameError,
     },
+    /// A text breaks the rule for texts.
+    #[error("entry {index}: {source}")]
+    Text {
+        /// Index of the entry in the frame.
+        index: u32,
+        /// The rule.
+        source: crate::TextError,
+    },
     /// A name does not hash to the id it came with.
     #[error("entry {index}: name hashes to {want:#018x}, not to the id {got:#018x} it came with")]
     WrongId {
@@ -111,9 +119,10 @@ impl Malformed {
     #[must_use]
     pub const fn index(&self) -> Option<u32> {
         match *self {
-            Self::Name { index, .. } | Self::WrongId { index, .. } | Self::Entry { index, .. } => {
-                Some(index)
-            }
+            Self::Name { index, .. }
+            | Self::Text { index, .. }
+            | Self::WrongId { index, .. }
+            | Self::Entry { index, .. } => Some(index),
             Self::Crc { .. }
             | Self::Kind(_)
             | Self::Flags(_)
@@ -140,6 +149,7 @@ impl Malformed {
             | Self::Trailing { .. }
             | Self::NotUtf8 { .. }
             | Self::Name { .. }
+            | Self::Text { .. }
             | Self::WrongId { .. }
             | Self::Range { .. }
             | Self::Entry { .. }

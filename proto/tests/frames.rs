@@ -2,7 +2,7 @@
 
 mod mirror;
 
-use mirror::{Mirror, Named, Refused, Topic, check_bytes, read, sealed};
+use mirror::{Mirror, Named, Refused, Said, Topic, check_bytes, read, sealed};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -143,7 +143,18 @@ fn the_largest_frames_round_trip() {
     let head = SummaryHead::default();
     let (tldr, program) = ("t".repeat(512), "p".repeat(255));
     let summary = Mirror::Summary { update: false, head, tldr, program, topics };
-    for mirror in [events, Mirror::Need { entries }, summary] {
+    // 248 texts of 4,096 bytes fill a frame but for 37,840 bytes.
+    let said = |bytes| Said {
+        tenant: "n".repeat(100),
+        text: "t".repeat(bytes),
+        weight: limits::WEIGHT_MAX,
+        offset_ms: 0,
+    };
+    let mut texts = vec![said(limits::TEXT_BYTES_MAX); 249];
+    texts.push(said(limits::FRAME_BYTES_MAX - 40 - 249 * (112 + limits::TEXT_BYTES_MAX) - 112));
+    let texts = Mirror::Text { head: (1, limits::TIME_MS_MAX, 1), texts };
+    assert_eq!(texts.encode(0).len(), limits::FRAME_BYTES_MAX);
+    for mirror in [events, Mirror::Need { entries }, summary, texts] {
         assert_eq!(read(&mirror.encode(0)), Ok((0, mirror)));
     }
 }
@@ -183,6 +194,7 @@ fn small_mirrors() -> impl Strategy<Value = Mirror> {
         hello(),
         events(),
         events_named(),
+        texts(),
         vec((name_kind(), name()), 0..20).prop_map(define),
         vec((name_kind(), any::<u64>()), 0..40).prop_map(|ids| Mirror::Need {
             entries: ids.into_iter().map(|(kind, id)| NeedEntry::new(kind, id)).collect()
@@ -312,6 +324,23 @@ prop_compose! {
         let event = |(tenant, topic, weight)| Named { tenant, topic, weight, offset_ms };
         let events = rows.into_iter().map(event).collect();
         Mirror::EventsNamed { head: (seq, base_ms, generation), events }
+    }
+}
+
+/// Texts at the edges of the rule: one byte, the longest, control characters.
+fn said() -> impl Strategy<Value = String> {
+    prop_oneof!["[^\\x00]{1,60}", "\\PC{1,200}", "[a-z]{4096}", "[\x01-\x1f]"]
+}
+
+prop_compose! {
+    fn texts()(
+        (base_ms, offset_ms) in times(),
+        (seq, generation) in any::<(u64, u32)>(),
+        rows in vec((name(), said(), weight()), 0..12),
+    ) -> Mirror {
+        let said = |(tenant, text, weight)| Said { tenant, text, weight, offset_ms };
+        let texts = rows.into_iter().map(said).collect();
+        Mirror::Text { head: (seq, base_ms, generation), texts }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod mirror;
 
-use mirror::{Mirror, Named, Refused, Topic, read};
+use mirror::{Mirror, Named, Refused, Said, Topic, read};
 use serde_json::{Value, json};
 use trendsrv_proto::{
     Ack, AckMode, Clock, EventRecord, Frame, Lost, Malformed, NameKind, NeedEntry, Ping, Query,
@@ -100,6 +100,7 @@ const fn rule(malformed: &Malformed) -> &'static str {
         Malformed::Trailing { .. } => "trailing",
         Malformed::NotUtf8 { .. } => "utf8",
         Malformed::Name { .. } => "name",
+        Malformed::Text { .. } => "text",
         Malformed::WrongId { .. } => "wrong_id",
         Malformed::Range { .. } => "range",
         Malformed::Entry { .. } => "entry",
@@ -109,7 +110,7 @@ const fn rule(malformed: &Malformed) -> &'static str {
     }
 }
 
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "hello",
     "hello_ok",
     "events",
@@ -125,6 +126,7 @@ const KINDS: [&str; 15] = [
     "ping",
     "pong",
     "goaway",
+    "text",
 ];
 const ACKS: [(&str, AckMode); 4] = [
     ("none", AckMode::None),
@@ -185,6 +187,12 @@ fn fields_of(mirror: &Mirror, frame: &Frame<'_>) -> Value {
         Mirror::GoAway { drain_ms, message } => {
             json!({ "drain_ms": drain_ms, "message": message })
         }
+        Mirror::Text { head: (seq, base_ms, generation), texts } => json!({
+            "seq": seq, "base_ms": base_ms, "generation": generation,
+            "events": texts.iter().map(|e| json!({
+                "tenant": e.tenant, "text": e.text, "weight": e.weight, "offset_ms": e.offset_ms,
+            })).collect::<Vec<_>>(),
+        }),
     }
 }
 
@@ -279,6 +287,7 @@ fn mirror_of(kind: &str, f: &Value) -> Mirror {
         "goaway" => {
             Mirror::GoAway { drain_ms: small(&f["drain_ms"]), message: owned(&f["message"]) }
         }
+        "text" => Mirror::Text { head: head_of(f), texts: list(&f["events"], said_of) },
         _ => panic!("no kind is called {kind}"),
     }
 }
@@ -317,6 +326,15 @@ fn named_of(e: &Value) -> Named {
     Named {
         tenant: owned(&e["tenant"]),
         topic: owned(&e["topic"]),
+        weight: small(&e["weight"]),
+        offset_ms: signed(&e["offset_ms"]),
+    }
+}
+
+fn said_of(e: &Value) -> Said {
+    Said {
+        tenant: owned(&e["tenant"]),
+        text: owned(&e["text"]),
         weight: small(&e["weight"]),
         offset_ms: signed(&e["offset_ms"]),
     }
@@ -469,6 +487,7 @@ fn limits_are_those_of_the_document() {
         ("events in a frame", limits::FRAME_EVENTS_MAX as u64, ""),
         ("entries of DEFINE or NEED", limits::NAMES_PER_FRAME_MAX as u64, ""),
         ("name of a tenant or topic", limits::NAME_BYTES_MAX as u64, " bytes"),
+        ("text of an event", limits::TEXT_BYTES_MAX as u64, " bytes"),
         ("ahead of the server's clock", limits::FUTURE_MS_MAX, " ms"),
         ("software in HELLO", limits::SOFTWARE_BYTES_MAX as u64, " bytes"),
         ("topics in an answer, `k`", limits::TOP_K_MAX as u64, ""),

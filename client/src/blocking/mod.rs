@@ -173,19 +173,47 @@ impl Client {
         weight: u32,
         ts_ms: u64,
     ) -> Result<(), ClientError> {
+        self.push(self.router.lane_of(tenant), |router, now_ms| {
+            router.push(now_ms, tenant, topic, weight, ts_ms)
+        })
+    }
+
+    /// Takes a text of 1 to 4,096 bytes, in which the tenant's program finds the topics; otherwise
+    /// as [`Client::send`], in one order with it.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn send_text(
+        &mut self,
+        tenant: &str,
+        text: &str,
+        weight: u32,
+        ts_ms: u64,
+    ) -> Result<(), ClientError> {
+        self.push(self.router.lane_of(TenantId::of(tenant)), |router, now_ms| {
+            router.push_text(now_ms, tenant, text, weight, ts_ms)
+        })
+    }
+
+    /// Pushes on a lane, waiting for room if need be; writes once per full batch.
+    fn push(
+        &mut self,
+        lane: usize,
+        push: impl Fn(&mut Router, u64) -> Result<(), (usize, PushError)>,
+    ) -> Result<(), ClientError> {
         let now_ms = self.now_ms();
-        match self.router.push(now_ms, tenant, topic, weight, ts_ms) {
+        match push(&mut self.router, now_ms) {
             Ok(()) => {}
             Err((lane, PushError::Full(_))) => {
                 let room = self.options.in_flight_bytes_max / 2;
                 self.wait("an acknowledgement", |client| {
                     client.router.lane(lane).in_flight_bytes() <= room
                 })?;
-                self.router.push(self.now_ms(), tenant, topic, weight, ts_ms).map_err(|e| e.1)?;
+                let now_ms = self.now_ms();
+                push(&mut self.router, now_ms).map_err(|e| e.1)?;
             }
             Err((_, error)) => return Err(error.into()),
         }
-        let lane = self.router.lane_of(tenant);
         if self.lanes[lane].count_push(self.options.batch_events) {
             self.turn(Duration::ZERO)?;
         }

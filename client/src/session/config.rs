@@ -2,12 +2,13 @@
 
 use crate::answer::Answer;
 use crate::limits::{
-    BATCH_EVENTS, BATCH_EVENTS_MAX, EVENTS_HEAD_BYTES, IN_FLIGHT_BYTES_MAX, LINGER_MS, RECORD_BYTES,
+    BATCH_EVENTS, BATCH_EVENTS_MAX, EVENTS_HEAD_BYTES, IN_FLIGHT_BYTES_MAX, LINGER_MS,
+    RECORD_BYTES, TEXT_EVENT_BYTES_MAX,
 };
 use crate::topology::Topology;
 use std::sync::Arc;
 use thiserror::Error;
-use trendsrv_proto::{AckMode, NameKind, Refusal};
+use trendsrv_proto::{AckMode, NameError, NameKind, Refusal, TextError};
 
 /// Settings of a session.
 #[derive(Clone, Debug)]
@@ -58,7 +59,10 @@ pub enum ConfigError {
     #[error("batch_events is {0}, must be 1 to {BATCH_EVENTS_MAX}")]
     BatchEvents(usize),
     /// Not even one frame fits.
-    #[error("in_flight_bytes_max is {got}, must be at least {min}: two frames of batch_events")]
+    #[error(
+        "in_flight_bytes_max is {got}, must be at least {min}: two frames of batch_events, and one \
+         with the longest text"
+    )]
     InFlight {
         /// The setting.
         got: usize,
@@ -75,7 +79,8 @@ impl SessionConfig {
         if !(1..=BATCH_EVENTS_MAX).contains(&self.batch_events) {
             return Err(ConfigError::BatchEvents(self.batch_events));
         }
-        let min = 2 * (EVENTS_HEAD_BYTES + self.batch_events * RECORD_BYTES);
+        let two_frames = 2 * (EVENTS_HEAD_BYTES + self.batch_events * RECORD_BYTES);
+        let min = two_frames.max(EVENTS_HEAD_BYTES + TEXT_EVENT_BYTES_MAX);
         if self.in_flight_bytes_max < min {
             return Err(ConfigError::InFlight { got: self.in_flight_bytes_max, min });
         }
@@ -95,6 +100,12 @@ pub enum PushError {
     /// The time is outside its range.
     #[error("event time {0} ms lies after the year 9999")]
     Time(u64),
+    /// A text's tenant has a name that is not one.
+    #[error("tenant: {0}")]
+    Tenant(NameError),
+    /// The text breaks the rule for texts.
+    #[error("{0}")]
+    Text(TextError),
     /// The session is over.
     #[error("the session is closed")]
     Closed,

@@ -74,6 +74,7 @@ impl Session {
             Frame::Hello(_)
             | Frame::Events(_)
             | Frame::EventsNamed(_)
+            | Frame::Text(_)
             | Frame::Define(_)
             | Frame::Query(_)
             | Frame::Subscribe(_) => {
@@ -191,7 +192,7 @@ impl Session {
             index: refuse.index,
         };
         match Kind::from_u8(refuse.kind) {
-            Some(Kind::Events | Kind::EventsNamed) => self.refused_frame(now_ms, refuse, refused),
+            Some(kind) if kind.carries_events() => self.refused_frame(now_ms, refuse, refused),
             Some(Kind::Query | Kind::Subscribe) => {
                 self.queries.remove(&tag);
                 self.subscriptions.retain(|(t, _)| *t != tag);
@@ -223,7 +224,10 @@ impl Session {
             | (Refusal::ProducerUnknown, _)
             | (_, RetryClass::Reconnect) => return self.refused_connection(now_ms, refuse),
             (_, RetryClass::Never) => {
-                let Some(events) = self.queue.make_filler(refuse.seq) else {
+                // A frame too damaged to tell its number, or of a kind that the server does not
+                // know, is the one it expects.
+                let seq = if refuse.seq == 0 { refuse.expected_seq } else { refuse.seq };
+                let Some(events) = self.queue.make_filler(seq) else {
                     let why = format!("frame {} was refused, which is not in flight", refuse.seq);
                     return self.break_off(now_ms, 0, why);
                 };

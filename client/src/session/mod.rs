@@ -19,19 +19,24 @@ mod config;
 mod inbox;
 mod queue;
 mod state;
+mod text_batch;
 
 pub use config::{ConfigError, Counts, PushError, Refused, SessionConfig, SessionEvent};
 pub use state::State;
 
 use crate::jitter::Jitter;
-use crate::limits::{GREETING_MS_MAX, QUERIES_MAX, SILENCE_MS_MAX, TRANSMIT_BYTES_MAX};
+use crate::limits::{
+    GREETING_MS_MAX, QUERIES_MAX, RECORD_BYTES, SILENCE_MS_MAX, TEXT_HEAD_BYTES, TRANSMIT_BYTES_MAX,
+};
 use crate::topology::Topology;
 use queue::Queue;
 use state::Input;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use trendsrv_proto::limits::{SUBSCRIPTIONS_MAX, TIME_MS_MAX, WEIGHT_MAX};
-use trendsrv_proto::{Hello, Kind, Ping, Query, Rank, Subscribe, TenantId, TopicId};
+use trendsrv_proto::{
+    Hello, Kind, Ping, Query, Rank, Subscribe, TenantId, TopicId, check_name, check_text,
+};
 
 /// One lane of a producer; see the module.
 #[derive(Debug)]
@@ -118,6 +123,35 @@ impl Session {
         weight: u32,
         ts_ms: u64,
     ) -> Result<(), PushError> {
+        self.check_push(weight, ts_ms, RECORD_BYTES)?;
+        self.queue.push(now_ms, (tenant, topic), weight, ts_ms);
+        self.counts.pushed += 1;
+        Ok(())
+    }
+
+    /// Takes a text of 1 to 4,096 bytes: the tenant's program finds its topics. Texts and topics
+    /// keep their order, so a batch ends when the other kind comes.
+    ///
+    /// # Errors
+    /// As [`Session::push`].
+    pub fn push_text(
+        &mut self,
+        now_ms: u64,
+        tenant: &str,
+        text: &str,
+        weight: u32,
+        ts_ms: u64,
+    ) -> Result<(), PushError> {
+        check_name(tenant.as_bytes()).map_err(PushError::Tenant)?;
+        check_text(text.as_bytes()).map_err(PushError::Text)?;
+        self.check_push(weight, ts_ms, TEXT_HEAD_BYTES + tenant.len() + text.len())?;
+        self.queue.push_text(now_ms, (tenant, text), weight, ts_ms);
+        self.counts.pushed += 1;
+        Ok(())
+    }
+
+    /// The rules that topics and texts share.
+    fn check_push(&self, weight: u32, ts_ms: u64, bytes: usize) -> Result<(), PushError> {
         if self.state == State::Closed {
             return Err(PushError::Closed);
         }
@@ -127,11 +161,9 @@ impl Session {
         if ts_ms > TIME_MS_MAX {
             return Err(PushError::Time(ts_ms));
         }
-        if !self.queue.has_room() {
+        if !self.queue.has_room(bytes) {
             return Err(PushError::Full(self.queue.bytes()));
         }
-        self.queue.push(now_ms, (tenant, topic), weight, ts_ms);
-        self.counts.pushed += 1;
         Ok(())
     }
 

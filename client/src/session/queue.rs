@@ -10,9 +10,10 @@
 //! and never passes `bytes_max`.
 
 use super::SessionConfig;
-use crate::limits::{EVENTS_HEAD_BYTES, RECORD_BYTES};
+use super::text_batch::TextBatch;
+use crate::limits::{EVENTS_HEAD_BYTES, RECORD_BYTES, TEXT_FRAME_BYTES_MAX};
 use std::collections::VecDeque;
-use trendsrv_proto::{EventRecord, EventsHead, TenantId, TopicId, encode_events};
+use trendsrv_proto::{EventRecord, EventsHead, TenantId, TextEvent, TopicId, encode_events};
 
 /// A frame that is not acknowledged yet.
 #[derive(Debug)]
@@ -21,12 +22,41 @@ struct Pending {
     base_ms: u64,
     /// Set when first sent, and kept.
     generation: Option<u32>,
-    records: Vec<EventRecord>,
+    load: Load,
 }
 
 impl Pending {
     const fn bytes(&self) -> usize {
-        EVENTS_HEAD_BYTES + self.records.len() * RECORD_BYTES
+        EVENTS_HEAD_BYTES + self.load.bytes()
+    }
+}
+
+/// What a frame carries: topics and texts never share one.
+#[derive(Debug)]
+enum Load {
+    Records(Vec<EventRecord>),
+    Texts(TextBatch),
+}
+
+impl Load {
+    /// Events in it.
+    const fn len(&self) -> usize {
+        match self {
+            Self::Records(records) => records.len(),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes it takes in a frame behind the head.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Records(records) => records.len() * RECORD_BYTES,
+            Self::Texts(texts) => texts.frame_bytes(),
+        }
     }
 }
 
@@ -47,7 +77,7 @@ pub(super) struct ForeignSequence;
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    batch: Vec<EventRecord>,
+    batch: Load,
     batch_base_ms: u64,
     batch_since_ms: u64,
     frames: VecDeque<Pending>,
@@ -63,7 +93,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(config: &SessionConfig) -> Self {
         Self {
-            batch: Vec::with_capacity(config.batch_events),
+            batch: Load::Records(Vec::with_capacity(config.batch_events)),
             batch_base_ms: 0,
             batch_since_ms: 0,
             frames: VecDeque::new(),
@@ -77,9 +107,9 @@ impl Queue {
         }
     }
 
-    /// Whether one more event has room.
-    pub(super) const fn has_room(&self) -> bool {
-        self.bytes + EVENTS_HEAD_BYTES + RECORD_BYTES <= self.bytes_max
+    /// Whether one more event of this size has room.
+    pub(super) const fn has_room(&self, bytes: usize) -> bool {
+        self.bytes + EVENTS_HEAD_BYTES + bytes <= self.bytes_max
     }
 
     /// Appends an event; the caller has checked `has_room`. A full batch becomes a frame.
@@ -90,6 +120,46 @@ impl Queue {
         weight: u32,
         ts_ms: u64,
     ) {
+        if matches!(self.batch, Load::Texts(_)) {
+            self.seal();
+        }
+        let offset_ms = self.enter(now_ms, ts_ms);
+        if let Load::Records(records) = &mut self.batch {
+            records.push(EventRecord::new(tenant, topic, weight, offset_ms));
+        }
+        self.entered(RECORD_BYTES);
+    }
+
+    /// As [`Self::push`], for a text whose tenant's name and message were checked.
+    pub(super) fn push_text(
+        &mut self,
+        now_ms: u64,
+        (tenant, text): (&str, &str),
+        weight: u32,
+        ts_ms: u64,
+    ) {
+        let mut event = TextEvent { tenant, text, weight, offset_ms: 0 };
+        let grown = EVENTS_HEAD_BYTES + self.batch.bytes() + event.bytes();
+        if matches!(self.batch, Load::Records(_)) || grown > TEXT_FRAME_BYTES_MAX {
+            self.seal();
+        }
+        event.offset_ms = self.enter(now_ms, ts_ms);
+        match &mut self.batch {
+            Load::Texts(texts) => texts.push(&event),
+            // An empty batch is of no kind yet.
+            Load::Records(records) => {
+                let records = std::mem::take(records);
+                self.keep(records);
+                let mut texts = TextBatch::default();
+                texts.push(&event);
+                self.batch = Load::Texts(texts);
+            }
+        }
+        self.entered(event.bytes());
+    }
+
+    /// Makes room in the batch for an event of this time. Returns its offset.
+    fn enter(&mut self, now_ms: u64, ts_ms: u64) -> i32 {
         if self.offset_of(ts_ms).is_none() {
             self.seal();
         }
@@ -97,9 +167,12 @@ impl Queue {
             (self.batch_base_ms, self.batch_since_ms) = (ts_ms, now_ms);
             self.bytes += EVENTS_HEAD_BYTES;
         }
-        let offset_ms = self.offset_of(ts_ms).unwrap_or(0);
-        self.batch.push(EventRecord::new(tenant, topic, weight, offset_ms));
-        self.bytes += RECORD_BYTES;
+        self.offset_of(ts_ms).unwrap_or(0)
+    }
+
+    /// Counts an event of the batch; a full batch becomes a frame.
+    fn entered(&mut self, bytes: usize) {
+        self.bytes += bytes;
         if self.batch.len() >= self.batch_events_max {
             self.seal();
         }
@@ -119,10 +192,10 @@ impl Queue {
         if self.batch.is_empty() {
             return;
         }
-        let fresh = self.spare.pop().unwrap_or_default();
-        let records = std::mem::replace(&mut self.batch, fresh);
+        let fresh = Load::Records(self.spare.pop().unwrap_or_default());
+        let load = std::mem::replace(&mut self.batch, fresh);
         let (seq, base_ms) = (self.next_seq, self.batch_base_ms);
-        self.frames.push_back(Pending { seq, base_ms, generation: None, records });
+        self.frames.push_back(Pending { seq, base_ms, generation: None, load });
         self.next_seq += 1;
     }
 
@@ -156,7 +229,12 @@ impl Queue {
         let Some(frame) = self.frames.get_mut(self.unsent) else { return };
         let generation = *frame.generation.get_or_insert(generation);
         let head = EventsHead::new(frame.seq, frame.base_ms, generation);
-        encode_events(out, head, &frame.records);
+        match &frame.load {
+            Load::Records(records) => {
+                encode_events(out, head, records);
+            }
+            Load::Texts(texts) => texts.encode(out, head),
+        }
         self.sent_high = self.sent_high.max(frame.seq);
         self.unsent += 1;
     }
@@ -174,14 +252,21 @@ impl Queue {
     }
 
     fn take_front(&mut self) -> u64 {
-        let Some(mut frame) = self.frames.pop_front() else { return 0 };
+        let Some(frame) = self.frames.pop_front() else { return 0 };
         self.bytes -= frame.bytes();
-        let events = frame.records.len() as u64;
-        frame.records.clear();
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(frame.records);
+        let events = frame.load.len() as u64;
+        if let Load::Records(records) = frame.load {
+            self.keep(records);
         }
         events
+    }
+
+    /// Keeps a frame's memory for a later batch.
+    fn keep(&mut self, mut records: Vec<EventRecord>) {
+        records.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(records);
+        }
     }
 
     /// Empties the frame with this number, so that its filler keeps the sequence dense. Returns
@@ -190,9 +275,10 @@ impl Queue {
         let front = self.frames.front()?.seq;
         let index = usize::try_from(seq.checked_sub(front)?).ok()?;
         let frame = self.frames.get_mut(index)?;
-        let events = frame.records.len() as u64;
-        self.bytes -= frame.records.len() * RECORD_BYTES;
-        frame.records.clear();
+        let events = frame.load.len() as u64;
+        self.bytes -= frame.load.bytes();
+        // Of the oldest kind: a server that does not know TEXT would refuse such a filler, too.
+        frame.load = Load::Records(Vec::new());
         Some(events)
     }
 

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use trendsrv_proto::{
-    Ack, AckMode, Clock, Events, Frame, GoAway, Hello, Kind, NameKind, NeedEntry, Ping, Query,
-    Refusal, Refuse, RetryClass, ShardAddress, Split, SummaryFlags, SummaryHead, TopicRow, Welcome,
-    encode_need, encode_summary, split,
+    Ack, AckMode, Clock, EventsHead, Frame, GoAway, Hello, Kind, NameKind, NeedEntry, Ping, Query,
+    Refusal, Refuse, RetryClass, ShardAddress, Split, SummaryFlags, SummaryHead, TenantId, TopicId,
+    TopicRow, Welcome, encode_need, encode_summary, split,
 };
 
 /// One applied event: tenant, topic, weight, time.
@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) asked: HashSet<u64>,
     /// Refusals to give, one for each frame of events in turn; `None` applies the frame.
     pub(crate) plan: VecDeque<Option<(Refusal, u32)>>,
+    /// What the peer has yet to learn: a kind it refuses as unknown, as an older server would.
+    pub(crate) unknown: Option<Kind>,
     pub(crate) clock: Clock,
     pub(crate) addresses: Vec<ShardAddress>,
     pub(crate) duplicates: u64,
@@ -45,6 +47,7 @@ impl Peer {
             names: HashMap::new(),
             asked: HashSet::new(),
             plan: VecDeque::new(),
+            unknown: None,
             clock: Clock::Event,
             addresses: vec![ShardAddress::new("127.0.0.1:7".parse().unwrap())],
             duplicates: 0,
@@ -94,7 +97,28 @@ impl Peer {
     ) {
         match frame {
             Frame::Hello(hello) => self.hello(connection, hello, out),
-            Frame::Events(events) => self.events(connection, events, length, out),
+            Frame::Events(events) => {
+                let of = |r: &trendsrv_proto::EventRecord| {
+                    (r.tenant().0, r.topic().0, r.weight(), r.offset_ms())
+                };
+                let events_of = events.records.iter().map(of).collect();
+                self.events(connection, (Kind::Events, events.head), events_of, length, out);
+            }
+            Frame::Text(_) if self.unknown == Some(Kind::Text) => {
+                let why = (Refusal::Malformed, "unknown frame kind 16", 0);
+                refuse(connection, Kind::Text, why, 0, out);
+            }
+            Frame::Text(texts) => {
+                // This peer's program takes the whole text for the topic, a number as itself.
+                let events_of = texts.iter().map(|e| {
+                    let topic = e.text.parse().unwrap_or_else(|_| TopicId::of(e.text).0);
+                    self.names.insert(TenantId::of(e.tenant).0, e.tenant.to_owned());
+                    self.names.insert(topic, e.text.to_owned());
+                    (TenantId::of(e.tenant).0, topic, e.weight, e.offset_ms)
+                });
+                let events_of = events_of.collect();
+                self.events(connection, (Kind::Text, texts.head), events_of, length, out);
+            }
             Frame::Define(define) => {
                 self.names.extend(define.iter().map(|(_, id, name)| (id, name.to_owned())));
             }
@@ -128,62 +152,43 @@ impl Peer {
     fn events(
         &mut self,
         connection: &mut Connection,
-        events: &Events<'_>,
+        (kind, head): (Kind, &EventsHead),
+        events: Vec<(u64, u64, u32, i32)>,
         length: u64,
         out: &mut Vec<u8>,
     ) {
-        let seq = events.head.seq();
+        let seq = head.seq();
         connection.received += length;
         assert!(connection.received <= connection.granted, "the client overran its credit");
         connection.granted = connection.received + CREDIT;
-        let mut refuse = |code: Refusal, retry_after_ms| {
-            Refuse {
-                seq,
-                expected_seq: connection.expected,
-                code,
-                class: code.class(),
-                kind: Kind::Events as u8,
-                retry_after_ms,
-                index: None,
-                message: "as planned",
-            }
-            .encode(out, 0);
-            Ack::new(connection.expected - 1, connection.granted).encode(out);
-        };
         if seq > connection.expected {
             self.gaps += 1;
-            return refuse(Refusal::SeqGap, 0);
+            return refuse(connection, kind, (Refusal::SeqGap, "as planned", 0), seq, out);
         }
         if seq < connection.expected {
             self.duplicates += 1;
         } else {
-            if !events.records.is_empty()
+            if !events.is_empty()
                 && let Some(Some((code, wait_ms))) = self.plan.pop_front()
             {
                 assert_ne!(code.class(), RetryClass::Reconnect);
-                return refuse(code, wait_ms);
+                return refuse(connection, kind, (code, "as planned", wait_ms), seq, out);
             }
-            self.apply(events);
+            for (tenant, topic, weight, offset_ms) in &events {
+                let ts_ms = head.base_ms().checked_add_signed((*offset_ms).into()).unwrap();
+                self.applied.push((*tenant, *topic, *weight, ts_ms));
+            }
             connection.expected += 1;
             self.next_seq.insert(connection.key, connection.expected);
-            self.need(events, out);
+            self.need(&events, out);
         }
         Ack::new(connection.expected - 1, connection.granted).encode(out);
     }
 
-    fn apply(&mut self, events: &Events<'_>) {
-        for record in events.records {
-            let ts_ms = events.head.base_ms().checked_add_signed(record.offset_ms().into());
-            let (tenant, topic) = (record.tenant().0, record.topic().0);
-            self.applied.push((tenant, topic, record.weight(), ts_ms.unwrap()));
-        }
-    }
-
-    fn need(&mut self, events: &Events<'_>, out: &mut Vec<u8>) {
+    fn need(&mut self, events: &[(u64, u64, u32, i32)], out: &mut Vec<u8>) {
         let mut entries = Vec::new();
-        for record in events.records {
-            let ids = [(NameKind::Tenant, record.tenant().0), (NameKind::Topic, record.topic().0)];
-            for (kind, id) in ids {
+        for (tenant, topic, ..) in events {
+            for (kind, id) in [(NameKind::Tenant, *tenant), (NameKind::Topic, *topic)] {
                 if !self.names.contains_key(&id) && self.asked.insert(id) {
                     entries.push(NeedEntry::new(kind, id));
                 }
@@ -223,4 +228,18 @@ impl Peer {
         });
         encode_summary(out, Kind::Summary, tag, &head, ("", ""), rows);
     }
+}
+
+/// Refuses a frame and renews the credit it cost.
+fn refuse(
+    connection: &Connection,
+    kind: Kind,
+    (code, message, retry_after_ms): (Refusal, &str, u32),
+    seq: u64,
+    out: &mut Vec<u8>,
+) {
+    let (kind, class, expected_seq) = (kind as u8, code.class(), connection.expected);
+    let index = None;
+    Refuse { seq, expected_seq, code, class, kind, retry_after_ms, index, message }.encode(out, 0);
+    Ack::new(connection.expected - 1, connection.granted).encode(out);
 }

@@ -54,7 +54,7 @@ class FakeServer:
                 continue
             del buffer[: len(raw)]
             frame = wire.decode(raw)
-            if frame.kind.startswith("events"):
+            if frame.kind in wire.EVENT_KINDS:
                 self.received += len(raw)
             answer = self.misbehave(self, frame) if self.misbehave else b""
             if answer is None:
@@ -84,6 +84,12 @@ class FakeServer:
         need = [{"kind": "topic", "id": t} for _, t, _ in named if t not in self.names]
         asked = wire.encode("need", {"ids": need}) if need else b""
         return asked + self._count(fields["seq"], named)
+
+    def _on_text(self, fields, _):
+        """Its program takes the first word of a text for the topic."""
+        found = [(ids.name_id(e["tenant"]), e["text"].split()[0], e) for e in fields["events"]]
+        self.names.update((ids.name_id(word), word) for _, word, _ in found)
+        return self._count(fields["seq"], [(t, ids.name_id(word), e) for t, word, e in found])
 
     def _count(self, seq, named):
         expected = self.next_seq[self.producer]

@@ -29,6 +29,27 @@ class Producers(unittest.TestCase):
                 self.assertEqual(producer.events_acknowledged, 3_000)
                 self.assertEqual(len(server.names), 7)
 
+    def test_texts_and_topics_are_counted_once_each(self):
+        broken = []
+
+        def misbehave(server, frame):
+            if frame.kind == "text" and frame.fields["seq"] > 3 and not broken:
+                broken.append(frame.fields["seq"])
+                server._answer(frame)  # Counted, and never acknowledged.
+                return None
+            return b""
+
+        with FakeServer(misbehave) as server:
+            with Producer(server.host, server.port, timeout=TIMEOUT) as producer:
+                for n in range(1_000):
+                    producer.send_text("t", f"word{n % 3} and more of it", 2, n)
+                    if n % 100 == 0:
+                        producer.send("t", "word0", 1, n)
+            self.assertEqual(len(broken), 1)
+            counts = [count(server, "t", f"word{n}") for n in range(3)]
+            self.assertEqual(counts, [2 * 334 + 10, 2 * 333, 2 * 333])
+            self.assertEqual(producer.events_acknowledged, 1_010)
+
     def test_a_broken_connection_loses_and_doubles_nothing(self):
         broken = []
 

@@ -7,6 +7,7 @@ from trendsrv.errors import Refused
 from trendsrv.session import Session
 
 EVENTS_NAMED = wire.KINDS["events_named"]
+TEXT = wire.KINDS["text"]
 
 
 def session(by_id=False, credit=1 << 20, next_seq=1):
@@ -136,6 +137,57 @@ class Sequence(unittest.TestCase):
         made.transmit(0)
         made.receive(refuse(1, 1, "PRODUCER_UNKNOWN", "reconnect"), 0)
         self.assertTrue(made.reconnect_wanted and made.epoch_is_stale)
+
+
+class Texts(unittest.TestCase):
+    def test_texts_and_topics_share_the_sequence_and_keep_their_order(self):
+        for by_id in (False, True):
+            made = session(by_id=by_id)
+            made.add("t", "a", 1, 1_000)
+            made.add_text("t", "two\nlines #b", 2, 1_001)
+            made.add_text("u", "c", 3, 1_002)
+            made.add("t", "d", 1, 1_003)
+            made.flush()
+            sent = frames(made.transmit(0))
+            topics = "events" if by_id else "events_named"
+            self.assertEqual([f.kind for f in sent], [topics, "text", topics])
+            self.assertEqual([f.fields["seq"] for f in sent], [1, 2, 3])
+            first = {"tenant": "t", "text": "two\nlines #b", "weight": 2, "offset_ms": 0}
+            self.assertEqual(sent[1].fields["events"][0], first)
+            made.receive(ack(3), 0)
+            self.assertEqual(made.events_acknowledged, 4)
+
+    def test_a_refused_text_frame_becomes_a_filler_that_older_servers_know(self):
+        made = session()
+        made.add_text("t", "x", 1, 0)
+        made.add("t", "y", 1, 0)
+        made.flush()
+        made.transmit(0)
+        made.receive(refuse(0, 1, kind=TEXT), 0)
+        again = frames(made.transmit(0))
+        self.assertEqual([(f.kind, len(f.fields["events"])) for f in again][0], ("events", 0))
+        self.assertEqual([f.fields["seq"] for f in again], [1, 2])
+        self.assertEqual(made.events_refused, 1)
+
+    def test_bad_texts_are_told_at_once(self):
+        made = session()
+        for bad in (("t", "", 1, 0), ("t", "x" * 4_097, 1, 0), ("t", "a\0", 1, 0)):
+            with self.assertRaises(ValueError):
+                made.add_text(*bad)
+        for bad in (("t", "\ud800", 1, 0), ("", "x", 1, 0), ("t", "x", 0, 0), ("t", "x", 1, -1)):
+            with self.assertRaises(ValueError):
+                made.add_text(*bad)
+        self.assertTrue(made.is_idle)
+
+    def test_no_text_frame_is_larger_than_the_first_credit(self):
+        made = session()
+        for n in range(20):
+            made.add_text("t" * 255, "ß" * 2_048, 1, n)
+        made.flush()
+        sent = frames(made.transmit(0))
+        self.assertEqual(sum(len(f.fields["events"]) for f in sent), 20)
+        sizes = [len(wire.encode(f.kind, f.fields)) for f in sent]
+        self.assertLessEqual(max(sizes), wire.CREDIT_INITIAL)
 
 
 class Reconnect(unittest.TestCase):

@@ -7,6 +7,7 @@ import os
 PATH = os.path.join(
     os.path.dirname(__file__), os.pardir, os.pardir, os.pardir, "docs", "protocol-vectors.json"
 )
+_NAMED = ("events_named", "text")
 _ID_FIELDS = ("tenant", "topic", "id", "features", "producer", "nonce")
 
 
@@ -17,7 +18,7 @@ def load():
 
 def from_json(kind, fields):
     """Fields of the file as fields of trendsrv.wire."""
-    fields = _walk(copy.deepcopy(fields), lambda text: int(text, 16), named=kind == "events_named")
+    fields = _walk(copy.deepcopy(fields), lambda text: int(text, 16), named=kind in _NAMED)
     if kind == "hello_ok":
         runs = fields.pop("vnode_runs")
         fields["shards"] = [shard for shard, count in runs for _ in range(count)]
@@ -27,7 +28,7 @@ def from_json(kind, fields):
 
 def to_json(kind, fields):
     """Fields of trendsrv.wire as fields of the file."""
-    fields = _walk(copy.deepcopy(fields), lambda n: f"{n:016x}", named=kind == "events_named")
+    fields = _walk(copy.deepcopy(fields), lambda n: f"{n:016x}", named=kind in _NAMED)
     if kind == "hello_ok":
         runs = []
         for shard in fields.pop("shards"):

@@ -116,6 +116,10 @@ def _event(tenant, topic, weight=1, offset_ms=0):
     return {"tenant": tenant, "topic": topic, "weight": weight, "offset_ms": offset_ms}
 
 
+def _said(tenant, text, weight=1, offset_ms=0):
+    return {"tenant": tenant, "text": text, "weight": weight, "offset_ms": offset_ms}
+
+
 def _event_head(seq, events, base_ms=MS, generation=1):
     return {"seq": seq, "base_ms": base_ms, "generation": generation, "events": events}
 
@@ -140,6 +144,16 @@ def _events():
         _event("a", "b", 1, 0x7FFF_FFFF),
     ]
     yield "events_named edges", "events_named", _event_head(2, names)
+
+    yield "text filler", "text", _event_head(44, [])
+    yield "text one", "text", _event_head(1, [_said("acme", "Mars rover lands #space")])
+    said = [
+        _said("東京", "🚀 打ち上げ", 3, -1),
+        _said(LONG_NAME, "ß" * 2_048, 1_000_000_000, 1),
+        _said("a", "b", 1, 0x7FFF_FFFF),
+        _said("a", "two\nlines\tand \x1b[1mother\x7f controls\x85"),
+    ]
+    yield "text edges", "text", _event_head(2, said)
 
 
 def _names_frames():
@@ -254,7 +268,7 @@ def _malformed():
     yield "bad body bit", bad.hex(), "crc", "MALFORMED", None
     yield "bad flags", _raw(13, bytes(8), flags=1).hex(), "flags", "MALFORMED", None
     yield "bad kind 0", _raw(0, b"").hex(), "kind", "MALFORMED", None
-    yield "bad kind 16", _raw(16, b"x").hex(), "kind", "MALFORMED", None
+    yield "bad kind 17", _raw(17, b"x").hex(), "kind", "MALFORMED", None
     for kind, body, name, rule, refusal, index in _bad_bodies():
         yield "bad " + name, _raw(wire.KINDS[kind], body).hex(), rule, refusal, index
 
@@ -273,6 +287,7 @@ def _bad_bodies():
     yield "hello", b"", "hello empty", "short", m, None
     yield from _bad_events(m)
     yield from _bad_named(m)
+    yield from _bad_texts(m)
     yield from _bad_lists(m)
     yield from _bad_asks(m)
 
@@ -321,6 +336,34 @@ def _bad_named(m):
     second = struct.pack("<BBHIi", 1, 0, 0, 1, 0) + b"a"
     bad = frame(b"a", b"b", extra=second, count=2)
     yield "events_named", bad, "events_named second event", "name", m, 1
+
+
+def _bad_texts(m):
+    def text(tenant=b"a", said=b"b", zero=0, weight=1, offset_ms=0, size=None):
+        size = len(said) if size is None else size
+        head = struct.pack("<BBHIi", len(tenant), zero, size, weight, offset_ms)
+        return head + tenant + said
+
+    def frame(*texts, count=None, base_ms=MS):
+        count = len(texts) if count is None else count
+        return struct.pack("<QQII", 1, base_ms, 1, count) + b"".join(texts)
+
+    yield "text", frame(text(tenant=b"")), "text empty tenant", "name", m, 0
+    yield "text", frame(text(tenant=b"a\n")), "text tenant line feed", "name", m, 0
+    yield "text", frame(text(said=b"")), "text empty", "text", m, 0
+    yield "text", frame(text(said=b"t" * 4_097)), "text too long", "text", m, 0
+    yield "text", frame(text(said=b"b\xff")), "text utf8", "text", m, 0
+    yield "text", frame(text(said=b"a\0b")), "text nul", "text", m, 0
+    yield "text", frame(text(), text(said=b"\xed\xa0\x80")), "text surrogate", "text", m, 1
+    yield "text", frame(text(zero=1)), "text reserved", "entry", m, 0
+    yield "text", frame(text(), text(weight=0)), "text zero weight", "entry", m, 1
+    yield "text", frame(text(weight=1_000_000_001)), "text huge weight", "entry", m, 0
+    yield "text", frame(text(offset_ms=-6), base_ms=5), "text before 1970", "entry", m, 0
+    yield "text", frame(base_ms=wire.TIME_MS_MAX + 1), "text base_ms", "range", m, None
+    yield "text", frame(text(size=2)), "text cut", "short", m, None
+    yield "text", frame(text(), count=2), "text count too large", "short", m, None
+    yield "text", frame(text(), text(), count=1), "text count too small", "trailing", m, None
+    yield "text", frame(count=4_097), "text too many", "too_many", "TOO_LARGE", None
 
 
 def _bad_lists(m):

@@ -35,6 +35,7 @@ def _parser():
     _server(send)
     send.add_argument("--tenant", help="tenant of the one event")
     send.add_argument("--topic", help="topic of the one event")
+    send.add_argument("--text", help="text of the one event, in which topics are found")
     send.add_argument("--weight", type=int, default=1, help="its weight (default 1)")
     send.add_argument("--ts", type=int, metavar="MS", help="its time (default now)")
     send.add_argument("--ids", action="store_true", help="send ids, and names when asked")
@@ -57,11 +58,14 @@ def _server(parser):
 
 
 def _send(args):
-    if (args.tenant is None) != (args.topic is None):
-        raise ValueError("--tenant and --topic go together; leave both out to read lines")
+    given = [name for name in ("topic", "text") if getattr(args, name) is not None]
+    if len(given) != (0 if args.tenant is None else 1):
+        raise ValueError("--tenant goes with --topic or --text; leave all out to read lines")
     host, port = parse_address(args.server)
     with Producer(host, port, by_id=args.ids) as producer:
-        if args.tenant is not None:
+        if args.text is not None:
+            producer.send_text(args.tenant, args.text, args.weight, args.ts)
+        elif args.tenant is not None:
             producer.send(args.tenant, args.topic, args.weight, args.ts)
         else:
             for number, line in enumerate(sys.stdin, 1):

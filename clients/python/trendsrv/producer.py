@@ -50,9 +50,16 @@ class Producer:
 
     def send(self, tenant, topic, weight=1, ts_ms=None):
         """Send one event; `ts_ms` is now when left out. Returns before it is acknowledged."""
+        self._put(self._session.add, tenant, topic, weight, ts_ms)
+
+    def send_text(self, tenant, text, weight=1, ts_ms=None):
+        """Send one text of 1 to 4,096 bytes: the tenant's program finds its topics."""
+        self._put(self._session.add_text, tenant, text, weight, ts_ms)
+
+    def _put(self, add, tenant, what, weight, ts_ms):
         session = self._session
         before = session.frames_waiting
-        session.add(tenant, topic, weight, now_ms() if ts_ms is None else ts_ms)
+        add(tenant, what, weight, now_ms() if ts_ms is None else ts_ms)
         if tick_ms() - self._flushed_ms >= self._linger_ms:
             session.flush()
         if session.frames_waiting > before:

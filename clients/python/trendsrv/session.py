@@ -10,7 +10,9 @@ Invariants:
 - frames hold dense sequence numbers, from the first not acknowledged to the last batched;
 - what was sent on this connection never passes credit_until;
 - a frame leaves only when it is acknowledged, or its place is taken by a filler and its events
-  are told in `refused`.
+  are told in `refused`;
+- events leave in the order they came in: topics and texts never share a frame, so a batch ends
+  when the other kind comes.
 """
 
 from collections import OrderedDict, deque
@@ -79,22 +81,28 @@ class Session:
     def add(self, tenant, topic, weight, ts_ms):
         """Put one event into the batch; a full batch becomes a frame."""
         tenant_raw, topic_raw = ids.check_name(tenant), ids.check_name(topic)
-        if not 1 <= weight <= wire.WEIGHT_MAX:
-            raise ValueError(f"weight is {weight}, must be 1 to {wire.WEIGHT_MAX}")
-        if not 0 <= ts_ms <= wire.TIME_MS_MAX:
-            raise ValueError(f"time is {ts_ms} ms, must be 0 to {wire.TIME_MS_MAX}")
-        size = 24 if self.by_id else wire.NAMED_HEAD_BYTES + len(tenant_raw) + len(topic_raw)
-        if self._batch and not self._fits(size, ts_ms):
+        _check_numbers(weight, ts_ms)
+        if self.by_id:
+            tenant = self._remember("tenant", tenant, tenant_raw)
+            topic = self._remember("topic", topic, topic_raw)
+            kind, size = "events", 24
+        else:
+            kind, size = "events_named", wire.NAMED_HEAD_BYTES + len(tenant_raw) + len(topic_raw)
+        self._batch_up(kind, size, {"tenant": tenant, "topic": topic, "weight": weight}, ts_ms)
+
+    def add_text(self, tenant, text, weight, ts_ms):
+        """Put one text event into the batch: the tenant's program finds its topics."""
+        tenant_raw, text_raw = ids.check_name(tenant), wire.check_text(text)
+        _check_numbers(weight, ts_ms)
+        size = wire.TEXT_HEAD_BYTES + len(tenant_raw) + len(text_raw)
+        self._batch_up("text", size, {"tenant": tenant, "text": text, "weight": weight}, ts_ms)
+
+    def _batch_up(self, kind, size, event, ts_ms):
+        if self._batch and not self._fits(kind, size, ts_ms):
             self.flush()
         if not self._batch:
-            self._base_ms = ts_ms
-        event = {"weight": weight, "offset_ms": ts_ms - self._base_ms}
-        if self.by_id:
-            event["tenant"] = self._remember("tenant", tenant, tenant_raw)
-            event["topic"] = self._remember("topic", topic, topic_raw)
-        else:
-            event["tenant"], event["topic"] = tenant, topic
-        self._batch.append(event)
+            self._batch_kind, self._base_ms = kind, ts_ms
+        self._batch.append({**event, "offset_ms": ts_ms - self._base_ms})
         self._batch_bytes += size
         if len(self._batch) >= FRAME_EVENTS_TARGET:
             self.flush()
@@ -105,18 +113,20 @@ class Session:
             return
         fields = {"seq": self._next_seq, "base_ms": self._base_ms}
         fields.update(generation=self._generation, events=self._batch)
-        self._frames.append(_Outgoing("events" if self.by_id else "events_named", fields))
+        self._frames.append(_Outgoing(self._batch_kind, fields))
         self._next_seq += 1
         self._clear_batch()
 
     def _clear_batch(self):
         self._batch = []
+        self._batch_kind = "events"
         self._batch_bytes = wire.EVENTS_HEAD_BYTES
         self._base_ms = 0
 
-    def _fits(self, size, ts_ms):
+    def _fits(self, kind, size, ts_ms):
         return (
-            self._batch_bytes + size <= FRAME_BYTES_TARGET
+            kind == self._batch_kind
+            and self._batch_bytes + size <= FRAME_BYTES_TARGET
             and abs(ts_ms - self._base_ms) <= _OFFSET_MAX
         )
 
@@ -219,7 +229,7 @@ class Session:
             self._next_seq = next_seq + len(self._frames)
 
     def _refuse(self, fields, now_ms):
-        if fields["kind"] not in (wire.KINDS["events"], wire.KINDS["events_named"]):
+        if wire.KIND_WORDS.get(fields["kind"]) not in wire.EVENT_KINDS:
             self.refused.append(Refused(fields))
             if fields["kind"] == 0 or fields["class"] == "reconnect":
                 self.reconnect_wanted = True
@@ -254,6 +264,8 @@ class Session:
             return
         self.refused.append(Refused(fields, events))
         self.events_refused += events
+        # A server from before TEXT would refuse a filler of that kind, too.
+        frame.kind = "events"
         frame.fields["events"] = []
         frame.encode()
 
@@ -271,3 +283,10 @@ class Session:
         # 4,096 names of 255 bytes do not fit one frame.
         for at in range(0, len(names), 1_024):
             self._control += wire.encode("define", {"names": names[at : at + 1_024]})
+
+
+def _check_numbers(weight, ts_ms):
+    if not 1 <= weight <= wire.WEIGHT_MAX:
+        raise ValueError(f"weight is {weight}, must be 1 to {wire.WEIGHT_MAX}")
+    if not 0 <= ts_ms <= wire.TIME_MS_MAX:
+        raise ValueError(f"time is {ts_ms} ms, must be 0 to {wire.TIME_MS_MAX}")

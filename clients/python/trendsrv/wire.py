@@ -25,6 +25,7 @@ SOFTWARE_BYTES_MAX = 64
 MESSAGE_BYTES_MAX = 512
 TLDR_BYTES_MAX = 512
 SAMPLE_BYTES_MAX = 4_096
+TEXT_BYTES_MAX = 4_096
 SHARDS_MAX = 256
 CREDIT_INITIAL = 16 << 10
 
@@ -47,8 +48,10 @@ KINDS = {
     "ping": 13,
     "pong": 14,
     "goaway": 15,
+    "text": 16,
 }
 KIND_WORDS = {number: word for word, number in KINDS.items()}
+EVENT_KINDS = ("events", "events_named", "text")
 
 ACKS = ("none", "received", "applied", "durable")
 CLOCKS = ("wall", "event")
@@ -200,6 +203,40 @@ def _name(raw, index):
         raise WireError("name", f"entry {index}: {error}", index) from None
 
 
+class TextRuleError(ValueError):
+    """A text that breaks the rule for texts."""
+
+
+def check_text(text):
+    """Return the bytes of a text event. Raises TextRuleError."""
+    try:
+        raw = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TextRuleError(f"text is not UTF-8: {error.reason}") from None
+    _check_text_bytes(raw)
+    return raw
+
+
+def _check_text_bytes(raw):
+    if not raw:
+        raise TextRuleError(f"text is empty; 1 to {TEXT_BYTES_MAX} bytes are allowed")
+    if len(raw) > TEXT_BYTES_MAX:
+        raise TextRuleError(f"text has {len(raw)} bytes; at most {TEXT_BYTES_MAX} are allowed")
+    if 0 in raw:
+        raise TextRuleError(f"text has a NUL at byte {raw.index(0)}")
+
+
+def _text(raw, index):
+    try:
+        _check_text_bytes(raw)
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"entry {index}: text is not UTF-8 at byte {error.start}"
+        raise WireError("text", message, index) from None
+    except TextRuleError as error:
+        raise WireError("text", f"entry {index}: {error}", index) from None
+
+
 def _text_bytes(text, most, what):
     raw = text.encode("utf-8")
     if len(raw) > most:
@@ -311,12 +348,14 @@ def _read_address(body):
     return (str(ipaddress.ip_address(packed)) if packed else None, port)
 
 
-# --- EVENTS, EVENTS_NAMED -----------------------------------------------------------------------
+# --- EVENTS, EVENTS_NAMED, TEXT -----------------------------------------------------------------
 
 _EVENTS = "<QQII"
 _RECORD = struct.Struct("<QQIi")
 _NAMED = struct.Struct("<BBHIi")
+_TEXT = struct.Struct("<BBHIi")
 NAMED_HEAD_BYTES = _NAMED.size
+TEXT_HEAD_BYTES = _TEXT.size
 EVENTS_HEAD_BYTES = HEADER_BYTES + struct.calcsize(_EVENTS)
 
 
@@ -333,6 +372,15 @@ def _write_events_named(f):
         tenant, topic = check_name(e["tenant"]), check_name(e["topic"])
         parts.append(_NAMED.pack(len(tenant), len(topic), 0, e["weight"], e["offset_ms"]))
         parts += (tenant, topic)
+    return b"".join(parts)
+
+
+def _write_text(f):
+    parts = [_events_head(f)]
+    for e in f["events"]:
+        tenant, text = check_name(e["tenant"]), check_text(e["text"])
+        parts.append(_TEXT.pack(len(tenant), 0, len(text), e["weight"], e["offset_ms"]))
+        parts += (tenant, text)
     return b"".join(parts)
 
 
@@ -377,6 +425,19 @@ def _read_events_named(body):
         tenant = _name(body.raw(tenant_len, "a tenant name"), index)
         topic = _name(body.raw(topic_len, "a topic name"), index)
         events.append({"tenant": tenant, "topic": topic, **event})
+    return fields
+
+
+def _read_text_frame(body):
+    fields, count = _read_events_head(body)
+    events = fields["events"] = []
+    for index in range(count):
+        tenant_len, zero, text_len, weight, offset = body.take("<BBHIi", "a text event")
+        _within("reserved", zero, 0, 0, index)
+        event = _check_event(index, fields["base_ms"], weight, offset)
+        tenant = _name(body.raw(tenant_len, "a tenant name"), index)
+        text = _text(body.raw(text_len, "a text"), index)
+        events.append({"tenant": tenant, "text": text, **event})
     return fields
 
 
@@ -604,6 +665,7 @@ _WRITERS = {
     "ping": _write_ping,
     "pong": _write_ping,
     "goaway": _write_goaway,
+    "text": _write_text,
 }
 _READERS = {
     "hello": _read_hello,
@@ -621,4 +683,5 @@ _READERS = {
     "ping": _read_ping,
     "pong": _read_ping,
     "goaway": _read_goaway,
+    "text": _read_text_frame,
 }

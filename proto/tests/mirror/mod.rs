@@ -9,8 +9,9 @@
 
 use trendsrv_proto::{
     Ack, EventRecord, EventsHead, Frame, GoAway, Hello, Kind, NameKind, NamedEvent, NamedWriter,
-    NeedEntry, Ping, Query, Refuse, ShardAddress, Split, Subscribe, SummaryHead, TopicRow, Welcome,
-    encode_define, encode_events, encode_need, encode_summary, split,
+    NeedEntry, Ping, Query, Refuse, ShardAddress, Split, Subscribe, SummaryHead, TextEvent,
+    TextWriter, TopicRow, Welcome, encode_define, encode_events, encode_need, encode_summary,
+    split,
 };
 use trendsrv_proto::{AckMode, Malformed, Refusal, RetryClass, Trend, limits};
 
@@ -19,6 +20,15 @@ use trendsrv_proto::{AckMode, Malformed, Refusal, RetryClass, Trend, limits};
 pub(crate) struct Named {
     pub(crate) tenant: String,
     pub(crate) topic: String,
+    pub(crate) weight: u32,
+    pub(crate) offset_ms: i32,
+}
+
+/// One text event that owns its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) tenant: String,
+    pub(crate) text: String,
     pub(crate) weight: u32,
     pub(crate) offset_ms: i32,
 }
@@ -51,6 +61,7 @@ pub(crate) enum Mirror {
     Ping(Ping),
     Pong(Ping),
     GoAway { drain_ms: u32, message: String },
+    Text { head: Head, texts: Vec<Said> },
 }
 
 /// The fields of REFUSE.
@@ -102,6 +113,9 @@ impl Mirror {
             Frame::Pong(ping) => Self::Pong(**ping),
             Frame::GoAway(g) => {
                 Self::GoAway { drain_ms: g.drain_ms, message: g.message.to_owned() }
+            }
+            Frame::Text(t) => {
+                Self::Text { head: head(t.head), texts: t.iter().map(said).collect() }
             }
         }
     }
@@ -171,6 +185,7 @@ impl Mirror {
             Self::GoAway { drain_ms, message } => {
                 GoAway { drain_ms: *drain_ms, message }.encode(out)
             }
+            Self::Text { head, texts } => encode_texts(out, *head, texts),
         })
     }
 
@@ -190,7 +205,8 @@ impl Mirror {
             | Self::Query(_)
             | Self::Subscribe(_)
             | Self::Ping(_)
-            | Self::Pong(_) => true,
+            | Self::Pong(_)
+            | Self::Text { .. } => true,
         }
     }
 }
@@ -198,6 +214,20 @@ impl Mirror {
 fn named(event: NamedEvent<'_>) -> Named {
     let (weight, offset_ms) = (event.weight, event.offset_ms);
     Named { tenant: event.tenant.to_owned(), topic: event.topic.to_owned(), weight, offset_ms }
+}
+
+fn said(event: TextEvent<'_>) -> Said {
+    let (weight, offset_ms) = (event.weight, event.offset_ms);
+    Said { tenant: event.tenant.to_owned(), text: event.text.to_owned(), weight, offset_ms }
+}
+
+fn encode_texts(out: &mut Vec<u8>, (seq, base_ms, generation): Head, texts: &[Said]) -> usize {
+    let mut writer = TextWriter::new(out, EventsHead::new(seq, base_ms, generation));
+    for Said { tenant, text, weight, offset_ms } in texts {
+        let (weight, offset_ms) = (*weight, *offset_ms);
+        writer.push(TextEvent { tenant, text, weight, offset_ms }).expect("texts were checked");
+    }
+    writer.finish()
 }
 
 fn refused(r: &Refuse<'_>) -> Refused {
@@ -311,6 +341,12 @@ fn check_rules(frame: &Frame<'_>) {
             assert_eq!(events.iter().count(), events.head.count() as usize);
             let times = events.iter().map(|e| (e.weight, e.offset_ms));
             check_times(events.head.base_ms(), events.span, times);
+        }
+        Frame::Text(texts) => {
+            assert_eq!(texts.iter().count(), texts.head.count() as usize);
+            let times = texts.iter().map(|e| (e.weight, e.offset_ms));
+            check_times(texts.head.base_ms(), texts.span, times);
+            assert!(texts.iter().all(|e| trendsrv_proto::check_text(e.text.as_bytes()).is_ok()));
         }
         Frame::Define(define) => assert_eq!(define.iter().count(), define.count() as usize),
         Frame::HelloOk(ok) => {

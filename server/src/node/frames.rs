@@ -68,6 +68,11 @@ impl<P: Programs, M: Memory> Node<P, M> {
             }
             (Frame::Events(events), _) => self.on_events(id, header, events),
             (Frame::EventsNamed(events), _) => self.on_named(id, header, events),
+            (Frame::Text(texts), _) => {
+                let message = "TEXT is not taken yet".to_owned();
+                let why = refusal(Refusal::Unsupported, message);
+                self.refuse(id, which, texts.head.seq(), &why);
+            }
             (Frame::Define(define), _) => self.on_define(id, which, define),
             (Frame::Query(query), _) => self.on_query(id, header.tag(), query),
             (Frame::Subscribe(subscribe), _) => self.on_subscribe(id, which, subscribe),
@@ -105,7 +110,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             index: error.index(),
             ..refusal(error.refusal(), format!("frame of kind {}: {error}", which.0))
         };
-        let is_events = which.0 == Kind::Events as u8 || which.0 == Kind::EventsNamed as u8;
+        let is_events = Kind::from_u8(which.0).is_some_and(Kind::carries_events);
         let is_first = self.peer(id).is_some_and(|peer| peer.life == Life::Accepted);
         if is_first {
             return self.end(id, which, &why);
