@@ -166,6 +166,13 @@ impl Program {
         Ok(Arc::new(program))
     }
 
+    /// The same code under another name: what was loaded once serves both.
+    #[must_use]
+    pub fn under_name(&self, name: &str) -> Arc<Self> {
+        let Self { hash, shape, ref pre, .. } = *self;
+        Arc::new(Self { name: name.into(), hash, pre: pre.clone(), shape })
+    }
+
     /// The name it goes by.
     #[must_use]
     pub fn name(&self) -> &str {
