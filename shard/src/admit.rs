@@ -171,6 +171,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     pub(crate) fn close_window(&mut self, slot: Slot, block: Block) {
         self.programs.retire(slot);
         self.samples.free(slot);
+        self.program_tick.forget(slot);
         let mut sink = TopicRefs { topics: &mut self.topics, unnamed: &mut self.unnamed };
         self.windows.close(block, &mut sink);
     }

@@ -149,8 +149,8 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             self.tenants.set_block(run.place, Some(block));
         }
         counted.applied += added.applied;
-        if P::EAGER && added.became_dirty {
-            self.dirty.push(slot);
+        if P::EAGER && added.applied > 0 {
+            self.program_tick.dirty.insert(slot);
         }
         if added.late | added.dropped != 0 {
             counted.late += added.late;

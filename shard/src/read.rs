@@ -207,7 +207,8 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             sum.wrapping_add(values.into_iter().fold(row.topic.0, mix))
         });
         let (view, record) = (&self.view, self.tenants.record(slot));
-        let totals = [view.total(), view.events(), view.error_bound()];
+        let edition = self.programs.edition(slot);
+        let totals = [view.total(), view.events(), view.error_bound(), edition];
         let losses = [record.late, record.dropped, record.shed];
         totals.into_iter().chain(losses).fold(topics, mix) | 1
     }

@@ -22,12 +22,14 @@ use crate::effect::{Counted, Effect, Effects, Refused, ReplyTo};
 use crate::marks::{Lane, Marks, Sequence, Standing, Turn};
 use crate::memory::Memory;
 use crate::observe::Stage;
+use crate::program_tick::ProgramTick;
 use crate::programs::{Programs, Text, Told};
 use crate::samples::Samples;
 use crate::stats::Stats;
 use crate::subscriptions::Subscriptions;
-use crate::tenants::{Run, Slot, Tenants};
+use crate::tenants::{Run, Tenants};
 use crate::texts::Found;
+use crate::tick::Ticker;
 use crate::topics::Topics;
 use crate::window::{View, WindowConfig, WindowError, Windows};
 use trendsrv_proto::limits::FUTURE_MS_MAX;
@@ -45,8 +47,8 @@ pub struct Shard<P, M> {
     pub(crate) early: EarlyQueue,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) stats: Stats,
-    pub(crate) dirty: Vec<Slot>,
-    pub(crate) ticker: crate::tick::Ticker,
+    pub(crate) ticker: Ticker,
+    pub(crate) program_tick: ProgramTick,
     pub(crate) view: View,
     pub(crate) told: Told,
     pub(crate) samples: Samples,
@@ -118,8 +120,8 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             early: EarlyQueue::new(config.early_max),
             subscriptions: Subscriptions::new(config.subscriptions_max),
             stats: Stats::default(),
-            dirty: Vec::new(),
-            ticker: crate::tick::Ticker::default(),
+            ticker: Ticker::default(),
+            program_tick: ProgramTick::new(config.tenants_max, P::EAGER),
             view: View::new(),
             told: Told::default(),
             samples: Samples::new(config.grid.panes(), config.sample_bytes_max),

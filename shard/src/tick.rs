@@ -2,26 +2,26 @@
 //! with over many turns, never in one.
 //!
 //! ```text
-//! each slide:  changed tenants -> their programs (eager ones only)
+//! each slide:  changed tenants -> their programs (see `program_tick.rs`)
 //!              subscriptions   -> UPDATE where the answer has changed
 //!              nameless ids    -> NEED to any producer
-//! each turn:   early events whose pane has opened; a slice of the sweep for emptied windows
+//! each turn:   early events whose pane has opened; a slice of the sweep for emptied windows;
+//!              a slice of the programs' own work
 //! ```
 
 use crate::effect::{Effect, Effects};
 use crate::memory::Memory;
-use crate::programs::{Programs, Summary};
+use crate::programs::Programs;
 use crate::shard::Shard;
 use crate::subscriptions::Key;
 use crate::tenants::Slot;
 use std::collections::VecDeque;
-use trendsrv_proto::{Clock, NameKind, Rank, TenantId, TopicId};
+use trendsrv_proto::{Clock, NameKind, TenantId, TopicId};
 
 /// How far the work of the current slide has come.
 #[derive(Debug, Default)]
 pub(crate) struct Ticker {
     slide: u64,
-    changed: Vec<Slot>,
     subscription: Option<Key>,
     subscriptions_due: bool,
     unnamed: VecDeque<(NameKind, u64)>,
@@ -50,7 +50,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let slide = self.config.grid.pane_of(now_ms);
         if slide > self.ticker.slide {
             self.ticker.slide = slide;
-            self.ticker.changed.append(&mut self.dirty);
+            if P::EAGER {
+                self.program_tick.begin();
+            }
             if !self.ticker.subscriptions_due {
                 // A round that is under way goes on, so that its last readers have their turn.
                 self.ticker.subscription = None;
@@ -60,11 +62,12 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
         let pane = slide;
         let opened = self.open_panes(now_ms, pane);
-        self.summarise_changed(now_ms);
+        let ticking = self.tick_programs(now_ms);
+        let preparing = self.programs.on_turn(now_ms);
         self.publish_changed(now_ms, fx);
         self.ask_unnamed(now_ms, fx);
         self.sweep(now_ms);
-        opened || !self.ticker.changed.is_empty() || self.ticker.subscriptions_due
+        opened || ticking || preparing || self.ticker.subscriptions_due
     }
 
     /// Counts early events whose pane has opened. Returns whether more wait.
@@ -76,35 +79,6 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             }
         }
         true
-    }
-
-    fn summarise_changed(&mut self, now_ms: u64) {
-        for _ in 0..CHANGED_PER_TURN {
-            let Some(slot) = self.ticker.changed.pop() else { return };
-            let Some(id) = self.tenants.id_at(slot) else { continue };
-            let Some(place) = self.tenants.find(id) else { continue };
-            let (_, Some(block)) = self.tenants.at(place) else { continue };
-            // A slot that changed hands may be listed twice.
-            if !self.windows.take_dirty(block) {
-                continue;
-            }
-            self.windows.view(block, self.windows.pane(block), &mut self.view);
-            let topics = &self.topics;
-            let name = |topic: TopicId| topics.name(topic);
-            self.view.rank(Rank::Score, EAGER_TOPICS, |topic| name(topic).as_bytes());
-            let pane = self.windows.pane(block);
-            let summary = Summary {
-                now_ms,
-                slot,
-                as_of_ms: self.config.grid.start_ms(pane),
-                view: &self.view,
-                shown: self.view.ranked(),
-                name: &name,
-                sample: &|_| "",
-                asked: false,
-            };
-            self.programs.summarise(&summary, &mut self.told);
-        }
     }
 
     fn publish_changed(&mut self, now_ms: u64, fx: &mut Effects) {
@@ -213,12 +187,8 @@ const SWEEP_MS: u64 = 10_000;
 const SWEEP_PER_TURN: u64 = 256;
 /// Tenants looked at between two looks whether there is room.
 const SWEEP_FOR_ROOM: u32 = 1_024;
-/// Topics that are ranked for programs which summarise unasked.
-const EAGER_TOPICS: usize = 10;
 /// Early events counted in one turn.
 const EARLY_PER_TURN: usize = 2_048;
-/// Changed tenants summarised in one turn.
-const CHANGED_PER_TURN: usize = 256;
 /// Subscriptions looked at in one turn.
 const PUBLISH_PER_TURN: usize = 64;
 /// Nameless ids remembered.

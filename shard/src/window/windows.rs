@@ -278,6 +278,16 @@ impl<M: Memory> Windows<M> {
         }
     }
 
+    /// Asks for all of a small window ahead of [`Self::view`], and for the start of a larger one.
+    #[inline]
+    pub fn prefetch_block(&self, block: Block) {
+        let layout = &self.layouts[usize::from(block.class)];
+        let line = block.line as usize;
+        for ahead in 0..(layout.words / LINE_WORDS).min(PREFETCH_LINES_MAX) {
+            self.arena.prefetch(line + ahead);
+        }
+    }
+
     /// Asks for the slot and the row that an event will touch, some time after
     /// [`Self::prefetch_head`]: the header says which slot, so it should have arrived.
     ///
@@ -583,3 +593,6 @@ impl<M: Memory> Windows<M> {
         Header(self.arena.block(block.line, HEADER_WORDS))
     }
 }
+
+/// Lines of a window that are asked for at once: a small one of 60 panes.
+const PREFETCH_LINES_MAX: usize = 33;
