@@ -26,3 +26,4 @@ build() {
 }
 
 build trending 3 summarise
+build hashtags 3 observe_text summarise

@@ -56,11 +56,20 @@ pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     }
 }
 
-/// Copies `from` to `at`: a loop and not a bulk copy, whose fixed price is too high for names.
+/// Copies `from` to `at`, eight bytes at a time: a bulk copy's fixed price is too high for names.
+/// The last eight may overlap those before them.
 #[inline]
 pub(crate) fn copy(bytes: &mut [u8], at: usize, from: &[u8]) {
-    for (to, from) in part_mut(bytes, at, from.len()).iter_mut().zip(from) {
+    let to = part_mut(bytes, at, from.len());
+    let eights = to.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0);
+    eights.for_each(|(to, from)| *to = *from);
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<8>(), from.last_chunk()) {
         *to = *from;
+    } else if let (Some(first), Some(last)) = (from.first_chunk::<4>(), from.last_chunk::<4>()) {
+        put(to, 0, *first);
+        put(to, from.len() - 4, *last);
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
 }
 

@@ -84,8 +84,8 @@ macro_rules! program {
         const _: () = {
             // SAFETY: the name is that of the ABI, and no other function of a program has it.
             #[cfg(target_arch = "wasm32")]
-            #[unsafe(no_mangle)]
-            extern "C" fn $name() -> usize {
+            #[unsafe(export_name = stringify!($name))]
+            extern "C" fn trend_export() -> usize {
                 $value
             }
         };
@@ -94,8 +94,8 @@ macro_rules! program {
         const _: () = {
             // SAFETY: the name is that of the ABI, and no other function of a program has it.
             #[cfg(target_arch = "wasm32")]
-            #[unsafe(no_mangle)]
-            extern "C" fn $name(_count: u32) -> u32 {
+            #[unsafe(export_name = stringify!($name))]
+            extern "C" fn trend_export(_count: u32) -> u32 {
                 // SAFETY: the host calls one export at a time, and this is the call's only loan.
                 let $buffer = unsafe { TREND_BUFFER.lend() };
                 $(

@@ -67,6 +67,16 @@ impl<'a> Line<'a> {
         self.at += fits.len();
     }
 
+    /// Appends up to eight bytes of ASCII.
+    pub fn short<const N: usize>(&mut self, text: &[u8; N]) {
+        const { assert!(N <= 8, "eight bytes at most") };
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(text) {
+            *to = *from;
+        }
+        self.ascii(u64::from_le_bytes(bytes), N);
+    }
+
     /// Appends a decimal number.
     pub fn number(&mut self, number: u64) {
         self.digits(number, false);
@@ -96,22 +106,41 @@ impl<'a> Line<'a> {
     }
 
     fn digits(&mut self, number: u64, grouped: bool) {
-        // 20 digits and 6 commas.
-        let mut digits = [0; 26];
+        let mut scale = 1;
+        while number / scale >= 1_000 {
+            scale *= 1_000;
+        }
+        let mut group = number / scale;
+        let (leading, digits) = match group {
+            0..10 => (2, 1),
+            10..100 => (1, 2),
+            _ => (0, 3),
+        };
+        self.ascii(three_digits(group) >> (8 * leading), digits);
         let mut left = number;
-        let mut len = 0;
-        for digit in digits.iter_mut().rev() {
-            len += 1;
-            if grouped && len % 4 == 0 {
-                *digit = b',';
-                continue;
-            }
-            *digit = b'0' + last_digit(&mut left);
-            if left == 0 {
-                break;
+        while scale > 1 {
+            left -= group * scale;
+            scale /= 1_000;
+            group = left / scale;
+            if grouped {
+                self.ascii(u64::from(b',') | (three_digits(group) << 8), 4);
+            } else {
+                self.ascii(three_digits(group), 3);
             }
         }
-        self.text(part(&digits, digits.len() - len, len));
+    }
+
+    /// Appends the first `len` bytes of eight, low byte first.
+    fn ascii(&mut self, bytes: u64, len: usize) {
+        let room = self.end.saturating_sub(self.at);
+        match self.out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut()) {
+            // What is written behind the text is written over later, or never read.
+            Some(eight) if len <= room => {
+                *eight = bytes.to_le_bytes();
+                self.at += len;
+            }
+            _ => self.text(part(&bytes.to_le_bytes(), 0, len)),
+        }
     }
 }
 
@@ -137,19 +166,12 @@ fn cut(text: &[u8], mut len: usize) -> &[u8] {
     text.get(..len).unwrap_or(text)
 }
 
-/// Takes the last decimal digit off a number. 32-bit division is what most numbers need, and the
-/// cheaper one.
-fn last_digit(number: &mut u64) -> u8 {
-    let digit = match u32::try_from(*number) {
-        Ok(narrow) => {
-            *number = u64::from(narrow / 10);
-            u64::from(narrow % 10)
-        }
-        Err(_) => {
-            let digit = *number % 10;
-            *number /= 10;
-            digit
-        }
-    };
-    low_u8(digit)
+/// The three digits of a number below 1,000 in ASCII, the first in the low byte.
+fn three_digits(number: u64) -> u64 {
+    // Multiplications in place of divisions, exact below 1,000.
+    let hundreds = (number * 41) >> 12;
+    let rest = number - 100 * hundreds;
+    let tens = (rest * 205) >> 11;
+    let ones = rest - 10 * tens;
+    u64::from_le_bytes(*b"000\0\0\0\0\0") + (hundreds | (tens << 8) | (ones << 16))
 }

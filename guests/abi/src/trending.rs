@@ -10,44 +10,53 @@ pub fn trending(view: &View<'_>, reply: Reply<'_>) -> Told {
     let window_s = u64::from(view.window_ms() / 1_000);
     let mut rows = view.rows();
     let Some(first) = rows.next() else {
-        line.text(b"nothing in ");
+        line.short(b"nothing ");
+        line.short(b"in ");
         line.number(window_s);
-        line.text(b" s");
+        line.short(b" s");
         return line.finish();
     };
     name(&mut line, &first);
     if let Some(tenths) = times_expected(&first, view) {
-        line.text(b" x");
+        line.short(b" x");
         line.number(tenths / 10);
-        line.text(b".");
+        line.short(b".");
         line.number(tenths % 10);
-        line.text(b" in ");
+        line.short(b" in ");
         line.number(u64::from(view.recent_ms() / 1_000));
-        line.text(b" s");
+        line.short(b" s");
     }
-    line.text(b" (");
+    line.short(b" (");
     line.grouped(first.count());
-    line.text(b" in ");
+    line.short(b" in ");
     line.number(window_s);
-    line.text(b" s)");
+    line.short(b" s)");
     for (place, row) in rows.take(2).enumerate() {
-        line.text(if place == 0 { b", then " } else { b", " });
+        if place == 0 {
+            line.short(b", then ");
+        } else {
+            line.short(b", ");
+        }
         name(&mut line, &row);
     }
-    line.text(b"; ");
+    line.short(b"; ");
     line.grouped(u64::from(view.distinct()));
-    line.text(if view.distinct() == 1 { b" topic" } else { b" topics" });
+    if view.distinct() == 1 {
+        line.short(b" topic");
+    } else {
+        line.short(b" topics");
+    }
     line.finish()
 }
 
 fn name(line: &mut Line<'_>, row: &Row<'_>) {
     if row.name().is_empty() {
-        line.text(b"id:");
+        line.short(b"id:");
         line.hex(row.topic());
     } else {
-        line.text(b"\"");
+        line.short(b"\"");
         line.text(row.name());
-        line.text(b"\"");
+        line.short(b"\"");
     }
 }
 
@@ -59,9 +68,12 @@ fn times_expected(row: &Row<'_>, view: &View<'_>) -> Option<u64> {
         return None;
     }
     let recent_ms = u64::from(view.recent_ms().max(1));
-    match (row.recent().checked_mul(rest_ms * 10), rest.checked_mul(recent_ms)) {
-        (Some(have), Some(expected)) => have.checked_div(expected),
-        _ => wide_ratio(row.recent(), rest_ms * 10, rest, recent_ms),
+    let tenth_ms = rest_ms * 10;
+    // Products of 28 and 36 bits, which all but giants have.
+    if (row.recent() | rest) >> 28 == 0 {
+        (row.recent() * tenth_ms).checked_div(rest * recent_ms)
+    } else {
+        wide_ratio(row.recent(), tenth_ms, rest, recent_ms)
     }
 }
 
