@@ -61,7 +61,8 @@ fn step(rng: &mut SmallRng, input: &mut Vec<u8>) {
         0..10 => {
             let events = rng.random_range(0_u8..12);
             let off = if rng.random_range(0..8) == 0 { rng.next_u32().to_le_bytes()[0] } else { 0 };
-            input.extend([4, off, 4 * events]);
+            let step = if rng.random_range(0..3) == 0 { 4 | 8 } else { 4 };
+            input.extend([step, off, 4 * events]);
             for _ in 0..events {
                 let weight = if rng.random_range(0..60) == 0 { 0 } else { 2 };
                 let ahead = rng.random_range(0_u8..7);
@@ -76,7 +77,7 @@ fn step(rng: &mut SmallRng, input: &mut Vec<u8>) {
         }
         17 => {
             let size = rng.random_range(0_u8..60);
-            input.extend([1, rng.random_range(0..17), size]);
+            input.extend([1, rng.random_range(0..18), size]);
             input.extend((0..size).map(|_| rng.random::<u8>()));
         }
         18 => input.extend([5, rng.random_range(3..8)]),

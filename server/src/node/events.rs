@@ -4,9 +4,12 @@ use super::frames::refusal;
 use super::ledger::Place;
 use super::{MeshMail, Node, PartMail, PeerId};
 use trendsrv_proto::{
-    EventRecord, Events, EventsHead, EventsNamed, Header, NameKind, Refusal, TenantId, TopicId,
+    EventRecord, Events, EventsHead, EventsNamed, Header, NameKind, Refusal, Span, TenantId,
+    TopicId,
 };
-use trendsrv_shard::{Effect, Memory, Origin, Part, Programs, Refused, Sequence, check_future};
+use trendsrv_shard::{
+    Effect, Memory, Origin, Part, Programs, Refused, ReplyTo, Sequence, check_future,
+};
 
 /// A frame of events whose place in its sequence was checked.
 #[derive(Clone, Copy)]
@@ -16,6 +19,13 @@ struct Incoming<'a> {
     part: Part<'a>,
     /// The names, where they came along.
     named: Option<&'a EventsNamed<'a>>,
+}
+
+/// A part from another shard that was applied or refused.
+#[derive(Clone, Copy)]
+pub(super) struct Turned {
+    pub(super) from: ReplyTo,
+    pub(super) sequence: Sequence,
 }
 
 impl<P: Programs, M: Memory> Node<P, M> {
@@ -46,7 +56,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
     }
 
     /// Checks credit and sequence. What does not pass is answered here.
-    fn takes(&mut self, id: PeerId, header: &Header, head: &EventsHead) -> bool {
+    pub(super) fn takes(&mut self, id: PeerId, header: &Header, head: &EventsHead) -> bool {
         let which = (header.kind_number(), header.tag());
         let Some(peer) = self.peer(id) else { return false };
         let within = peer.ledger.receive(header.length());
@@ -90,8 +100,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         if let Err(why) = checked {
             return self.refuse(frame.id, which, frame.seq, &why);
         }
-        let Some(peer) = self.peer(frame.id) else { return };
-        let sequence = Sequence { lane: peer.lane, epoch: peer.epoch, seq: frame.seq };
+        let Some(sequence) = self.sequence_of(frame.id, frame.seq) else { return };
         let mine = self.config.shard;
         let mut waiting = self.waiting_owners(frame.id, frame.seq);
         if self.is_alone() || waiting.is_empty() && self.all_mine(frame.part.records) {
@@ -105,9 +114,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         waiting.retain(|&owner| routed[usize::from(owner)].is_empty());
         let owners = routed.iter().filter(|records| !records.is_empty()).count() + waiting.len();
         self.begin(frame.id, frame.seq, u16::try_from(owners).unwrap_or(u16::MAX));
-        if let Some(peer) = self.peer(frame.id) {
-            peer.forwards = true;
-        }
+        self.set_forwards(frame.id);
         for (shard, records) in (0_u16..).zip(&mut routed) {
             if records.is_empty() && !waiting.contains(&shard) {
             } else if shard == mine {
@@ -122,15 +129,28 @@ impl<P: Programs, M: Memory> Node<P, M> {
         self.routed = routed;
     }
 
+    /// Where a frame stands in its producer's sequence.
+    pub(super) fn sequence_of(&mut self, id: PeerId, seq: u64) -> Option<Sequence> {
+        let peer = self.peer(id)?;
+        Some(Sequence { lane: peer.lane, epoch: peer.epoch, seq })
+    }
+
+    /// The peer has events of tenants that live elsewhere.
+    pub(super) fn set_forwards(&mut self, id: PeerId) {
+        if let Some(peer) = self.peer(id) {
+            peer.forwards = true;
+        }
+    }
+
     /// Owners that may have turned this frame away: they hear of it again, events for them or not.
-    fn waiting_owners(&mut self, id: PeerId, seq: u64) -> Vec<u16> {
+    pub(super) fn waiting_owners(&mut self, id: PeerId, seq: u64) -> Vec<u16> {
         let Some(peer) = self.peer(id) else { return Vec::new() };
         let waiting = peer.refused_by.iter().map(|(owner, _)| *owner).collect();
         peer.refused_by.retain(|(_, last)| *last > seq);
         waiting
     }
 
-    fn begin(&mut self, id: PeerId, seq: u64, owners: u16) {
+    pub(super) fn begin(&mut self, id: PeerId, seq: u64, owners: u16) {
         if let Some(peer) = self.peer(id) {
             peer.ledger.begin(seq, owners);
         }
@@ -184,6 +204,21 @@ impl<P: Programs, M: Memory> Node<P, M> {
         self.post(shard, MeshMail::Part(Box::new(mail)));
     }
 
+    /// Tells an owner that turned this frame away that it has come again without events for it.
+    pub(super) fn turn_again(
+        &mut self,
+        shard: u16,
+        id: PeerId,
+        sequence: Sequence,
+        (base_ms, span): (u64, Span),
+    ) {
+        self.departures.leaves(sequence.lane);
+        let (from, seq) = (self.reply_to(id), sequence.seq);
+        let (records, names) = (Vec::new(), Vec::new());
+        let mail = PartMail { from, seq, sequence, base_ms, span, records, names };
+        self.post(shard, MeshMail::Part(Box::new(mail)));
+    }
+
     /// A part from another shard.
     pub(super) fn on_part(&mut self, mail: PartMail) {
         let PartMail { from, seq, sequence, base_ms, span, mut records, names } = mail;
@@ -192,6 +227,13 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names };
         let part = Part { base_ms, span, records: &records };
         self.shard.on_events_named(self.now_ms, &origin, &part, named, &mut self.fx);
+        records.clear();
+        self.answer_part(Turned { from, sequence }, records);
+    }
+
+    /// Tells the shard that sent a part what the effects say became of it.
+    pub(super) fn answer_part(&mut self, part: Turned, records: Vec<EventRecord>) {
+        let Turned { from, sequence } = part;
         // The answer travels with the part's memory, not as an effect.
         let outcome = match self.fx.list.remove(0) {
             // An index within the part means nothing to who sent the frame.
@@ -199,8 +241,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             Effect::Accepted { .. } | Effect::Need { .. } | Effect::Publish { .. } => Ok(()),
         };
         self.run_effects();
-        records.clear();
-        let (owner, lane) = (self.config.shard, sequence.lane);
+        let (owner, lane, seq) = (self.config.shard, sequence.lane, sequence.seq);
         let (shard, _) = super::peer_ref::peer_of(from);
         let done = MeshMail::PartDone { to: from, lane, owner, seq, outcome, records };
         self.post(shard, done);
@@ -244,7 +285,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
     /// Keeps a part's memory for the next one.
     pub(super) fn keep_records(&mut self, mut records: Vec<EventRecord>) {
         records.clear();
-        if self.spare.len() < SPARE_MAX {
+        // A part of texts brings no memory.
+        if self.spare.len() < SPARE_MAX && records.capacity() > 0 {
             self.spare.push(records);
         }
     }

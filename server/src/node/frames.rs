@@ -68,11 +68,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             }
             (Frame::Events(events), _) => self.on_events(id, header, events),
             (Frame::EventsNamed(events), _) => self.on_named(id, header, events),
-            (Frame::Text(texts), _) => {
-                let message = "TEXT is not taken yet".to_owned();
-                let why = refusal(Refusal::Unsupported, message);
-                self.refuse(id, which, texts.head.seq(), &why);
-            }
+            (Frame::Text(texts), _) => self.on_texts(id, header, texts),
             (Frame::Define(define), _) => self.on_define(id, which, define),
             (Frame::Query(query), _) => self.on_query(id, header.tag(), query),
             (Frame::Subscribe(subscribe), _) => self.on_subscribe(id, which, subscribe),

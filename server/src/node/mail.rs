@@ -19,6 +19,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
                 self.on_greeted(peer_of(to).1, owner, standing);
             }
             MeshMail::Part(part) => self.on_part(*part),
+            MeshMail::Texts(mail) => self.on_text_mail(&mail),
             MeshMail::PartDone { to, lane, owner, seq, outcome, records } => {
                 self.keep_records(records);
                 self.on_part_done(peer_of(to).1, owner, seq, outcome);

@@ -41,6 +41,8 @@ pub enum MeshMail {
     },
     /// Records of a frame for tenants of the receiving shard.
     Part(Box<PartMail>),
+    /// Texts of a frame for tenants of the receiving shard.
+    Texts(Box<TextMail>),
     /// What became of a part.
     PartDone {
         /// The connection.
@@ -53,7 +55,7 @@ pub enum MeshMail {
         seq: u64,
         /// Applied, or why not.
         outcome: Result<(), Refused>,
-        /// The part's memory, for the next one.
+        /// The part's memory, for the next one; nothing of a part of texts.
         records: Vec<EventRecord>,
     },
     /// An anonymous lane has ended.
@@ -119,6 +121,19 @@ pub struct PartMail {
     pub records: Vec<EventRecord>,
     /// Names that came with the events; empty when they came as ids.
     pub names: Vec<(NameKind, Box<str>)>,
+}
+
+/// Texts of one frame for one owner.
+#[derive(Debug)]
+pub struct TextMail {
+    /// The connection.
+    pub from: ReplyTo,
+    /// The frame's place in the producer's sequence.
+    pub sequence: Sequence,
+    /// The times of the whole frame.
+    pub span: Span,
+    /// The owner's texts as a TEXT frame of their own.
+    pub frame: Vec<u8>,
 }
 
 /// What a reader asks.

@@ -27,10 +27,13 @@ mod peer;
 mod peer_ref;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod turn;
 mod vnodes;
 
-pub use mesh::{AskMail, MESH_BATCH_MAX, MESH_BATCHES_MAX, MESH_OUTBOX_MAX, MeshMail, PartMail};
+pub use mesh::{
+    AskMail, MESH_BATCH_MAX, MESH_BATCHES_MAX, MESH_OUTBOX_MAX, MeshMail, PartMail, TextMail,
+};
 pub use peer::Life;
 pub use peer_ref::PeerId;
 pub use turn::Output;

@@ -4,3 +4,4 @@ mod chaos;
 mod net;
 mod refusals;
 mod rules;
+mod texts;

@@ -6,7 +6,8 @@
 //!   1 kind n body…        a frame with right checksums around any body
 //!   2 t                   t² ms pass (50 s in all at most), then a turn
 //!   3 ack producer        HELLO
-//!   4 seq n (t p w o)…    n events of few tenants and topics; seq from the expected one
+//!   4 seq n (t p w o)…    n events of few tenants and topics; seq from the expected one; with bit 3
+//!                         of the step as texts
 //!   5 what                close, half-close, hold or release mail, stop or go on reading, drain
 //!   6 tenant k rank       QUERY
 //!   7 tenant on           SUBSCRIBE
@@ -19,7 +20,7 @@
 use std::collections::BTreeSet;
 use trendsrv_proto::{
     AckMode, Clock, EventRecord, EventsHead, Frame, FrameWriter, Hello, Kind, Query, Rank,
-    ShardAddress, Split, Subscribe, TenantId, TopicId, encode_events, split,
+    ShardAddress, Split, Subscribe, TenantId, TextEvent, TextWriter, TopicId, encode_events, split,
 };
 use trendsrv_server::node::{Node, NodeConfig, PeerId, Vnodes};
 use trendsrv_shard::{Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words};
@@ -121,7 +122,8 @@ impl World {
 
     fn step(&mut self, steps: &mut Steps<'_>) -> Option<()> {
         let mut out = Vec::new();
-        match steps.byte()? & 7 {
+        let step = steps.byte()?;
+        match step & 7 {
             0 => out.extend_from_slice(steps.bytes()?),
             1 => {
                 let kind = steps.byte()?;
@@ -136,6 +138,7 @@ impl World {
                 let ack = ack[usize::from(steps.byte()? & 3)];
                 hello_of(ack, steps.byte()?.into()).encode(&mut out);
             }
+            4 if step & 8 != 0 => out = self.texts(steps)?,
             4 => out = self.events(steps)?,
             5 => self.change(steps.byte()?),
             6 => {
@@ -170,6 +173,23 @@ impl World {
         let records: Vec<EventRecord> = fours.chunks_exact(4).map(record).collect();
         let mut out = Vec::new();
         encode_events(&mut out, EventsHead::new(seq, self.now_ms, 1), &records);
+        Some(out)
+    }
+
+    fn texts(&self, steps: &mut Steps<'_>) -> Option<Vec<u8>> {
+        let off = i64::from(steps.byte()?.cast_signed());
+        let seq = self.wild.next_seq.saturating_add_signed(off);
+        let mut out = Vec::new();
+        let mut writer = TextWriter::new(&mut out, EventsHead::new(seq, self.now_ms, 1));
+        for four in steps.bytes()?.chunks_exact(4) {
+            let tenant = format!("tenant {}", four[0] & 15);
+            let text = format!("topic\n#{} and @{}", four[1], four[1] / 2);
+            let offset_ms = i32::from(four[3].cast_signed()) * 1_000;
+            let weight = four[2].into();
+            let event = TextEvent { tenant: &tenant, text: &text, weight, offset_ms };
+            writer.push(event).expect("names and texts keep their rules");
+        }
+        writer.finish();
         Some(out)
     }
 
@@ -359,6 +379,7 @@ impl Peer {
             Frame::Hello(_)
             | Frame::Events(_)
             | Frame::EventsNamed(_)
+            | Frame::Text(_)
             | Frame::Define(_)
             | Frame::Query(_)
             | Frame::Subscribe(_)
@@ -414,7 +435,7 @@ fn tenant_of(number: u8) -> TenantId {
 /// A frame of any kind around any body, with right length and checksums.
 fn sealed(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    let kind = Kind::from_u8(kind % 16).unwrap_or(Kind::Ping);
+    let kind = Kind::from_u8(kind % 17).unwrap_or(Kind::Ping);
     let mut writer = FrameWriter::new(&mut frame, kind, 5);
     writer.put(body);
     writer.finish();

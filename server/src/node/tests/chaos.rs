@@ -1,7 +1,7 @@
 //! Producers that follow the protocol and nothing else, over nodes that refuse, lose connections
 //! and deliver mail in any order: every event counts exactly once.
 
-use super::net::{Conn, Got, Net, Room, events, tenant_of};
+use super::net::{Conn, Got, Net, Room, events, tenant_of, texts};
 use rand::Rng;
 use std::collections::BTreeMap;
 use trendsrv_proto::{Kind, TenantId};
@@ -66,7 +66,7 @@ impl Producer {
                     (self.acked, self.credit_until) = (seq, credit_until);
                 }
                 Got::Refuse { seq, expected_seq, kind, .. } => {
-                    assert_eq!(kind, Kind::Events as u8);
+                    assert!(Kind::from_u8(kind).is_some_and(Kind::carries_events), "{kind}");
                     assert!(expected_seq > self.acked, "{expected_seq} was acknowledged");
                     self.refusals += 1;
                     if seq == expected_seq || expected_seq != self.went_back_to {
@@ -142,20 +142,23 @@ fn run(seed: u64) -> u64 {
     producers.iter().map(|producer| producer.refusals).sum()
 }
 
-/// A few events for any owners, some of them ahead of the clock, where few may wait.
+/// A few events or texts for any owners, some events ahead of the clock, where few may wait.
 fn frame(
     net: &mut Net,
     seq: u64,
     owners: &[[String; 2]; SHARDS],
     totals: &mut BTreeMap<String, u64>,
 ) -> Vec<u8> {
+    let said = net.random.random_range(0..3) == 0;
     let mut list = Vec::new();
     for _ in 0..net.random.random_range(0..5) {
         let tenant = &owners[net.random.random_range(0..SHARDS)][net.random.random_range(0..2)];
         let weight = net.random.random_range(1..100);
-        let offset_ms = if net.random.random_range(0..3) == 0 { 4_900 } else { 0 };
+        // A text ahead of the clock asks for room for all topics it might have.
+        let early = !said && net.random.random_range(0..3) == 0;
+        let offset_ms = if early { 4_900 } else { 0 };
         *totals.entry(tenant.clone()).or_default() += u64::from(weight);
-        list.push((tenant.as_str(), "topic", weight, offset_ms));
+        list.push((tenant.as_str(), "#topic of the day", weight, offset_ms));
     }
-    events(seq, net.now_ms, &list)
+    if said { texts(seq, net.now_ms, &list) } else { events(seq, net.now_ms, &list) }
 }

@@ -6,8 +6,8 @@ use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
 use trendsrv_proto::{
     AckMode, Clock, EventRecord, EventsHead, Frame, Hello, NameKind, NamedEvent, NamedWriter,
-    Query, Rank, Refusal, ShardAddress, Split, Subscribe, TenantId, TopicId, Welcome,
-    encode_define, encode_events, split,
+    Query, Rank, Refusal, ShardAddress, Split, Subscribe, TenantId, TextEvent, TextWriter, TopicId,
+    Welcome, encode_define, encode_events, split,
 };
 use trendsrv_shard::{Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words};
 
@@ -290,6 +290,17 @@ fn node(shard: usize, shards: usize, room: Room) -> Node<Trending, HeapMemory> {
         credit_bytes_max: 1 << 20,
     };
     Node::new(node_config, made, START_MS)
+}
+
+/// A frame of texts: tenant, text, weight, offset from `base_ms`.
+pub(super) fn texts(seq: u64, base_ms: u64, list: &[(&str, &str, u32, i32)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = TextWriter::new(&mut bytes, EventsHead::new(seq, base_ms, 1));
+    for &(tenant, text, weight, offset_ms) in list {
+        writer.push(TextEvent { tenant, text, weight, offset_ms }).unwrap();
+    }
+    writer.finish();
+    bytes
 }
 
 /// The n-th name of a tenant that a shard owns.
