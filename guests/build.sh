@@ -27,3 +27,4 @@ build() {
 
 build trending 3 summarise
 build hashtags 3 observe_text summarise
+build log-signatures 3 observe_text summarise

@@ -56,10 +56,10 @@ pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     }
 }
 
-/// Copies `from` to `at`, eight bytes at a time: a bulk copy's fixed price is too high for names.
-/// The last eight may overlap those before them.
+/// Copies `from` into `bytes` at `at`, eight bytes at a time: a bulk copy's fixed price is too high for names.
+/// The last eight may overlap those before them. Traps when it does not fit.
 #[inline]
-pub(crate) fn copy(bytes: &mut [u8], at: usize, from: &[u8]) {
+pub fn copy(bytes: &mut [u8], at: usize, from: &[u8]) {
     let to = part_mut(bytes, at, from.len());
     let eights = to.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0);
     eights.for_each(|(to, from)| *to = *from);

@@ -26,6 +26,7 @@ mod texts;
 mod trending;
 mod view;
 
+pub use bytes::copy;
 pub use events::{Event, Events};
 pub use reply::{Line, Reply, Told};
 pub use shared::{Buffer, Shared, State};
