@@ -104,6 +104,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let Some((slot, version, parked)) = self.tenants.evict() else { return false };
         self.version_floor = self.version_floor.max(version);
         self.stats.tenants_evicted += 1;
+        self.samples.free(slot);
         if let Some(block) = parked {
             self.close_window(slot, block);
         }
@@ -170,7 +171,6 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     pub(crate) fn close_window(&mut self, slot: Slot, block: Block) {
         self.programs.retire(slot);
-        self.samples.free(slot);
         self.program_tick.forget(slot);
         let mut sink = TopicRefs { topics: &mut self.topics, unnamed: &mut self.unnamed };
         self.windows.close(block, &mut sink);

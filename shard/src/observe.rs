@@ -56,7 +56,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
         let mut stage = std::mem::take(&mut self.stage);
         self.cut_pieces(&mut stage.pieces, part.records.len());
-        self.open_windows(now_ms, &stage.pieces, part.span.min_ms);
+        self.open_windows(now_ms, &stage.pieces);
         let filtered = self.observe(now_ms, part, &mut stage);
         std::mem::swap(&mut self.runs, &mut stage.runs);
         let mut counted = self.apply(now_ms, &Part { records: &stage.records, ..*part }, early);
@@ -80,13 +80,12 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     /// Opens the windows of tenants that have none, so that programs know their tenants. One that
     /// finds no memory stays without.
-    pub(crate) fn open_windows(&mut self, now_ms: u64, pieces: &[Piece], earliest_ms: u64) {
-        let grid = &self.config.grid;
-        let pane = grid.pane_of(match self.config.clock {
-            Clock::Wall => now_ms,
-            // An event that a program leaves out does not move the window.
-            Clock::Event => earliest_ms,
-        });
+    pub(crate) fn open_windows(&mut self, now_ms: u64, pieces: &[Piece]) {
+        let pane = match self.config.clock {
+            Clock::Wall => self.config.grid.pane_of(now_ms),
+            // The first event that counts moves the window; one that is left out does not.
+            Clock::Event => 0,
+        };
         for piece in pieces {
             if self.tenants.at(piece.place).1.is_none() {
                 // Without memory for it, counting finds none either and says so.

@@ -101,6 +101,17 @@ impl Samples {
         self.level.high = self.level.high.max(self.level.now);
     }
 
+    /// Forgets what has expired at `pane`, and the tenant when nothing is left.
+    pub(crate) fn expire(&mut self, slot: Slot, pane: u64) {
+        let Some(Some(tenant)) = self.tenants.get_mut(slot.0 as usize) else { return };
+        let before = tenant.bytes();
+        tenant.advance(pane, self.panes);
+        self.level.now = self.level.now - before + tenant.bytes();
+        if tenant.topics.is_empty() {
+            self.free(slot);
+        }
+    }
+
     /// Forgets a tenant.
     pub(crate) fn free(&mut self, slot: Slot) {
         if let Some(tenant) = self.tenants.get_mut(slot.0 as usize).and_then(Option::take) {
@@ -267,3 +278,107 @@ const OFFER_BYTES_MAX: u64 = (size_of::<Tenant>()
     + SAMPLE_TOPICS_MAX * size_of::<Sampled>()
     + SAMPLES_PER_TOPIC_MAX * size_of::<Kept>()
     + SAMPLE_TEXT_BYTES_MAX) as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SLOT: Slot = Slot(3);
+    const FIRST_PANE: u64 = 1_000;
+
+    fn samples(panes: u32) -> Samples {
+        Samples::new(panes, 1 << 20)
+    }
+
+    fn hash(topic: TopicId, text: &str) -> u64 {
+        fmix64(TopicId::of(text).0 ^ topic.0)
+    }
+
+    /// The live message of the smallest hash among all that were ever offered.
+    fn brute_force(
+        offered: &[(TopicId, u64, String)],
+        topic: TopicId,
+        pane: u64,
+        panes: u64,
+    ) -> &str {
+        let live = offered
+            .iter()
+            .filter(|offer| offer.0 == topic && offer.1 <= pane && offer.1 + panes > pane);
+        let least = live.min_by_key(|offer| hash(topic, &offer.2));
+        least.map_or("", |offer| &offer.2)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_sample_is_the_smallest_hash_whatever_the_order(
+            offers in prop::collection::vec((0_u64..16, 0_u64..14, 0_u32..60, 0_u64..2), 1..300),
+        ) {
+            // With 8 panes no topic can need more messages than are kept.
+            let panes = 8;
+            let mut samples = samples(8);
+            let (mut offered, mut current) = (Vec::new(), FIRST_PANE);
+            for (topic, back, text, ahead) in offers {
+                current += ahead;
+                // Up to four panes ahead, or as late as a window allows.
+                let pane = (current + 4).saturating_sub(back).max(current + 1 - panes);
+                let (topic, text) = (TopicId(topic), format!("message {text}"));
+                samples.offer(SLOT, topic, 1, &Message::new(&text, pane, current));
+                offered.push((topic, pane, text));
+                for at in current..current + 3 {
+                    for topic in (0..16).map(TopicId) {
+                        let wanted = brute_force(&offered, topic, at, panes);
+                        prop_assert_eq!(samples.of(SLOT, topic, at), wanted);
+                    }
+                }
+            }
+            let bytes = samples.tenants[3].as_ref().unwrap().bytes();
+            prop_assert_eq!(samples.level().now, bytes);
+            samples.free(SLOT);
+            prop_assert_eq!((samples.level().now, samples.full), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_topic_that_needs_more_messages_than_are_kept_still_shows_a_live_one() {
+        let (mut samples, topic, panes) = (samples(60), TopicId(7), 60);
+        let mut texts: Vec<String> = (0..20).map(|text| format!("text {text}")).collect();
+        // Hashes that rise with the panes: each would be the sample once those before expire.
+        texts.sort_by_key(|text| hash(topic, text));
+        let offered: Vec<_> =
+            (FIRST_PANE..).zip(texts).map(|(at, text)| (topic, at, text)).collect();
+        for (_, pane, text) in &offered {
+            samples.offer(SLOT, topic, 1, &Message::new(text, *pane, *pane));
+        }
+        assert!(samples.tenants[3].as_ref().unwrap().topics[0].messages.len() == 8);
+        for at in FIRST_PANE + 19..FIRST_PANE + 79 {
+            let shown = samples.of(SLOT, topic, at);
+            let pane = offered.iter().find(|offer| offer.2 == shown).map(|offer| offer.1);
+            assert!(pane.is_some_and(|pane| pane + panes > at), "at {at}: {shown:?}");
+        }
+        let first = samples.of(SLOT, topic, FIRST_PANE + 59);
+        assert_eq!(first, brute_force(&offered, topic, FIRST_PANE + 59, panes));
+    }
+
+    #[test]
+    fn heavy_topics_keep_their_samples_among_many() {
+        let mut samples = samples(60);
+        for round in 0..200_u64 {
+            let message = Message::new("text", FIRST_PANE, FIRST_PANE);
+            for heavy in 0..8 {
+                samples.offer(SLOT, TopicId(heavy), 50, &message);
+            }
+            samples.offer(SLOT, TopicId(1_000 + round), 1, &message);
+        }
+        for heavy in (0..8).map(TopicId) {
+            assert_eq!(samples.of(SLOT, heavy, FIRST_PANE), "text", "{heavy:?}");
+        }
+        assert_eq!(samples.of(SLOT, TopicId(1_199), FIRST_PANE), "text", "and the newest");
+        // A window later all of them are gone, and leave their places.
+        let later = FIRST_PANE + 60;
+        samples.offer(SLOT, TopicId(5_000), 1, &Message::new("new", later, later));
+        assert_eq!(samples.tenants[3].as_ref().unwrap().topics.len(), 1);
+    }
+}

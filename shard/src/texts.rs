@@ -66,7 +66,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
     }
 
-    fn count_early_texts(&self, now_ms: u64, part: &TextPart<'_>) -> usize {
+    pub(crate) fn count_early_texts(&self, now_ms: u64, part: &TextPart<'_>) -> usize {
         let opens_ms = self.next_pane_ms(now_ms);
         if self.config.clock == Clock::Event || part.span.max_ms < opens_ms {
             return 0;
@@ -76,11 +76,16 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     }
 
     /// Counts the topics of every text of a part whose tenants stand in `runs`.
-    fn apply_texts(&mut self, now_ms: u64, part: &TextPart<'_>, early: usize) -> Counted {
+    pub(crate) fn apply_texts(
+        &mut self,
+        now_ms: u64,
+        part: &TextPart<'_>,
+        early: usize,
+    ) -> Counted {
         let mut stage = std::mem::take(&mut self.stage);
         let mut found = std::mem::take(&mut self.found);
         self.cut_pieces(&mut stage.pieces, part.texts.len());
-        self.open_windows(now_ms, &stage.pieces, part.span.min_ms);
+        self.open_windows(now_ms, &stage.pieces);
         if !part.texts.is_empty() {
             self.stats.event_time_max_ms = self.stats.event_time_max_ms.max(part.span.max_ms);
         }

@@ -172,7 +172,10 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             return;
         }
         match self.config.clock {
-            Clock::Wall => self.close_window(slot, block),
+            Clock::Wall => {
+                self.close_window(slot, block);
+                self.samples.expire(slot, pane);
+            }
             // Its own time may lag behind the others': its window is kept until room is needed.
             Clock::Event => self.tenants.record_mut(slot).parked = Some(block),
         }
