@@ -12,6 +12,7 @@ mod grid;
 pub mod limits;
 mod marks;
 mod memory;
+mod mixed;
 mod observe;
 mod program_tick;
 mod programs;

@@ -209,11 +209,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let waiting = self.early_most(early, part.records.len());
         match self.admit_all(now_ms, part.records, part.span, waiting) {
             Ok(()) => {
-                let counted = if self.programs.observes_any() {
-                    self.apply_observed(now_ms, part, early)
-                } else {
-                    self.apply(now_ms, part, early)
-                };
+                let counted = self.apply_part(now_ms, part, early);
                 self.accept(now_ms, from, counted, fx);
                 true
             }
@@ -221,6 +217,15 @@ impl<P: Programs, M: Memory> Shard<P, M> {
                 self.refuse(from, why, fx);
                 false
             }
+        }
+    }
+
+    /// Counts a part whose tenants stand in `runs`.
+    pub(crate) fn apply_part(&mut self, now_ms: u64, part: &Part<'_>, early: usize) -> Counted {
+        if self.programs.observes_any() {
+            self.apply_observed(now_ms, part, early)
+        } else {
+            self.apply(now_ms, part, early)
         }
     }
 
