@@ -5,6 +5,7 @@ pub mod desk;
 pub mod drive;
 pub mod node;
 pub mod process;
+pub mod programs;
 pub mod ring;
 pub mod runtime;
 pub mod socket;

@@ -3,11 +3,16 @@
 use anyhow::Context;
 use clap::Parser;
 use std::io::Write;
+use std::process::ExitCode;
 use trendsrv_server::config::{Cli, Command, Config, Loaded, Machine};
-use trendsrv_server::{demo, process};
+use trendsrv_server::{demo, process, programs};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
+    // It knows nothing of a server's settings, and says nothing but what was asked.
+    if let Some(Command::CompileProgram(args)) = &cli.command {
+        return programs::compile_standard_input(args.cpu_seconds);
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("TRENDSRV_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -16,10 +21,12 @@ fn main() -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(&config),
-        Command::Demo => demo::run(&config),
+    match cli.command {
+        Some(Command::Demo) => demo::run(&config)?,
+        Some(Command::ProgramTest(args)) => programs::offline::run(&args, &config)?,
+        _ => serve(&config)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn serve(config: &Config) -> anyhow::Result<()> {

@@ -111,7 +111,11 @@ impl Host {
         self.stats.pending = self.pending.len() as u64;
         self.stats.waiting = self.retries.len() as u64;
         self.stats.parked_state_bytes = self.parked.bytes() as u64;
-        &self.stats
+        let stats = &mut self.stats;
+        stats.pending_high = stats.pending_high.max(stats.pending);
+        stats.waiting_high = stats.waiting_high.max(stats.waiting);
+        stats.parked_state_bytes_high = stats.parked_state_bytes_high.max(stats.parked_state_bytes);
+        stats
     }
 
     pub(crate) fn seat(&self, slot: Slot) -> Option<&Seat> {
@@ -168,6 +172,7 @@ impl Host {
                 self.seats[slot.0 as usize].live(version, buffer);
                 self.registry.count_instance(ix, true);
                 self.stats.instances += 1;
+                self.stats.instances_high = self.stats.instances_high.max(self.stats.instances);
                 self.stats.instantiated += 1;
                 if let Some((at, len)) = state
                     && let Some(kept) = self.parked.take(tenant, ix)
@@ -280,6 +285,10 @@ impl Host {
     fn make_anew(&mut self, now_ms: u64, index: usize) -> usize {
         let live = |(slot, seat): (Slot, &Seat)| seat.is_live().then_some(slot);
         let slots: Vec<Slot> = self.seats_of(index).filter_map(live).collect();
+        if let Some(group) = &mut self.groups[index] {
+            // It is on its way: those who leave it now need not ask for it again.
+            group.stale = true;
+        }
         for &slot in &slots {
             self.save_state(slot);
             self.unseat(slot);

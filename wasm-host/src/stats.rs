@@ -5,6 +5,8 @@
 pub struct HostStats {
     /// Live instances.
     pub instances: u64,
+    /// Most instances that ever lived at once.
+    pub instances_high: u64,
     /// Instances that the pool holds.
     pub instances_max: u64,
     /// Instances made.
@@ -13,10 +15,16 @@ pub struct HostStats {
     pub rebuilds: u64,
     /// Tenants whose instance is still to be made.
     pub pending: u64,
+    /// Most of them when anyone asked.
+    pub pending_high: u64,
     /// Tenants whose program waits after a fault.
     pub waiting: u64,
+    /// Most of them when anyone asked.
+    pub waiting_high: u64,
     /// Bytes of states kept for tenants without an instance.
     pub parked_state_bytes: u64,
+    /// Most of them when anyone asked.
+    pub parked_state_bytes_high: u64,
     /// Calls of programs.
     pub calls: u64,
     /// Fuel they used.

@@ -1,21 +1,30 @@
 //! Turns the layers' text into a checked [`Config`].
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::cli::{
-    CLOCK, CONNECTIONS_MAX, CORES, DATA_DIR, HTTP, INSECURE, LATENCY, LISTEN, NO_LOG,
-    PRODUCERS_MAX, SHARD_PORT_BASE, SHARDS, SLIDE, TENANTS_MAX, TOPICS_MAX, WINDOW, WINDOW_MEMORY,
+    CLOCK, CONNECTIONS_MAX, CORES, DATA_DIR, DEFAULT_PROGRAM, HTTP, INSECURE, LATENCY, LISTEN,
+    NO_LOG, PRODUCERS_MAX, PROGRAM_CACHE, PROGRAMS_DIR, SHARD_PORT_BASE, SHARDS, SLIDE,
+    TENANTS_MAX, TOPICS_MAX, WINDOW, WINDOW_MEMORY,
 };
 use super::layers::Layers;
 use super::limits::{CONNECTIONS_MAX_MAX, PRODUCERS_MAX_MAX, TENANTS_MAX_MAX, TOPICS_MAX_MAX};
-use super::{Config, ConfigError, Latency, Machine, MemoryPlan, parse};
+use super::{
+    Config, ConfigError, DefaultProgram, Latency, Machine, MemoryPlan, ProgramCache, parse,
+};
+use crate::programs::ProgramName;
 use trendsrv_proto::Clock;
 use trendsrv_proto::limits::SHARDS_MAX;
 use trendsrv_shard::Grid;
 use trendsrv_shard::limits::{ARENA_BYTES_MAX, PANES_MAX, PANES_MIN, SLIDE_MS_MAX, SLIDE_MS_MIN};
 
 /// Reads and checks every setting.
-pub(super) fn build(layers: &Layers, machine: &Machine) -> Result<Config, ConfigError> {
+pub(super) fn build(
+    layers: &Layers,
+    machine: &Machine,
+    usual_cache: Option<PathBuf>,
+) -> Result<Config, ConfigError> {
     check_no_log(layers)?;
     let settings = Settings { layers };
     let listen = settings.address(LISTEN, "127.0.0.1:7171")?;
@@ -45,6 +54,9 @@ pub(super) fn build(layers: &Layers, machine: &Machine) -> Result<Config, Config
         producers_max: settings.count(PRODUCERS_MAX, PRODUCERS_MAX_MAX)?.unwrap_or(16_384),
         connections_max: settings.count(CONNECTIONS_MAX, CONNECTIONS_MAX_MAX)?.unwrap_or(10_000),
         window_memory_bytes: 0,
+        default_program: settings.default_program()?,
+        program_cache: settings.program_cache(usual_cache)?,
+        programs_dir: settings.read(PROGRAMS_DIR, parse::directory)?,
     };
     settings.check_addresses(&config)?;
     config.window_memory_bytes = settings.window_memory(&config)?;
@@ -244,6 +256,25 @@ impl Settings<'_> {
             ),
             &format!("use at least {}MiB, or lower tenants_max", (base * shards).div_ceil(1 << 20)),
         ))
+    }
+
+    fn default_program(&self) -> Result<DefaultProgram, ConfigError> {
+        let asked = self.read(DEFAULT_PROGRAM, |text| match text {
+            ProgramName::NATIVE => Ok(DefaultProgram::Native),
+            name => match ProgramName::new(name) {
+                Ok(name) => Ok(DefaultProgram::Named(name)),
+                Err(error) => Err(format!("must be trending, native or a program: {error}")),
+            },
+        })?;
+        Ok(asked.unwrap_or_else(|| DefaultProgram::Named(ProgramName::trending())))
+    }
+
+    fn program_cache(&self, usual: Option<PathBuf>) -> Result<ProgramCache, ConfigError> {
+        let asked = self.read(PROGRAM_CACHE, |text| match text {
+            "off" => Ok(ProgramCache::Off),
+            path => parse::directory(path).map(ProgramCache::Asked),
+        })?;
+        Ok(asked.unwrap_or_else(|| usual.map_or(ProgramCache::Off, ProgramCache::Usual)))
     }
 
     fn check_addresses(&self, config: &Config) -> Result<(), ConfigError> {

@@ -4,6 +4,9 @@
 //! one parser, so that a bad value gets the same message wherever it was written.
 
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+use super::limits::COMPILE_CPU_SECONDS_MAX;
 
 /// Tells each of many tenants what is trending for it right now.
 #[derive(Debug, Parser)]
@@ -18,12 +21,47 @@ pub struct Cli {
 }
 
 /// The ways to run the program.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Subcommand)]
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
 pub enum Command {
     /// Run the server (the default).
     Serve,
     /// Run the server with live sample traffic, to see trends within seconds.
     Demo,
+    /// Compile a program from standard input to standard output, within limits.
+    #[command(hide = true)]
+    CompileProgram(CompileProgramArgs),
+    /// Run a recording through a program, offline.
+    #[command(hide = true)]
+    ProgramTest(ProgramTestArgs),
+}
+
+/// What `compile-program` is told.
+#[derive(Args, Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CompileProgramArgs {
+    /// CPU time it may take
+    #[arg(long, value_name = "N", default_value_t = COMPILE_CPU_SECONDS_MAX)]
+    pub cpu_seconds: u64,
+}
+
+/// What `program-test` is told; the recording's columns are tenant, ts_ms, topic, weight, text.
+#[derive(Args, Clone, Debug, Eq, PartialEq)]
+pub struct ProgramTestArgs {
+    /// The program
+    #[arg(value_name = "FILE.wasm")]
+    pub program: PathBuf,
+    /// The recording, maybe packed (.gz)
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
+    /// Topics shown of each tenant
+    #[arg(long, value_name = "K", default_value_t = 10,
+          value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub k: u16,
+    /// Send the text column through the program instead of the topic column
+    #[arg(long)]
+    pub texts: bool,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// One optional text per setting; a switch without a value reads `true`.
@@ -80,6 +118,17 @@ pub struct Flags {
     /// Memory for windows over all shards, such as 512MiB [default: 10 KiB per tenant]
     #[arg(long, global = true, value_name = "BYTES")]
     pub window_memory: Option<String>,
+    /// What runs beside the windows of tenants that are assigned nothing: `trending`, `native`
+    /// (the same in plain Rust, without a sandbox) or a program of --programs-dir
+    /// [default: trending]
+    #[arg(long, global = true, value_name = "trending|native|NAME")]
+    pub default_program: Option<String>,
+    /// Directory of compiled programs, or `off` [default: trendsrv in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, global = true, value_name = "DIR|off")]
+    pub program_cache: Option<String>,
+    /// Directory where uploaded programs and assignments survive a restart [default: nowhere]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub programs_dir: Option<String>,
     /// Run without a log: what is in memory is lost when the process ends (the only way to run
     /// in this version, and its default)
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -93,7 +142,7 @@ pub struct Flags {
 impl Flags {
     /// Every setting's key with its flag's text, if one was given.
     #[must_use]
-    pub fn by_key(&self) -> [(&'static str, &Option<String>); 18] {
+    pub fn by_key(&self) -> [(&'static str, &Option<String>); 21] {
         [
             (CONFIG, &self.config),
             (LISTEN, &self.listen),
@@ -111,6 +160,9 @@ impl Flags {
             (PRODUCERS_MAX, &self.producers_max),
             (CONNECTIONS_MAX, &self.connections_max),
             (WINDOW_MEMORY, &self.window_memory),
+            (DEFAULT_PROGRAM, &self.default_program),
+            (PROGRAM_CACHE, &self.program_cache),
+            (PROGRAMS_DIR, &self.programs_dir),
             (NO_LOG, &self.no_log),
             (DATA_DIR, &self.data_dir),
         ]
@@ -133,6 +185,9 @@ pub(super) const TOPICS_MAX: &str = "topics_max";
 pub(super) const PRODUCERS_MAX: &str = "producers_max";
 pub(super) const CONNECTIONS_MAX: &str = "connections_max";
 pub(super) const WINDOW_MEMORY: &str = "window_memory";
+pub(super) const DEFAULT_PROGRAM: &str = "default_program";
+pub(super) const PROGRAM_CACHE: &str = "program_cache";
+pub(super) const PROGRAMS_DIR: &str = "programs_dir";
 pub(super) const NO_LOG: &str = "no_log";
 pub(super) const DATA_DIR: &str = "data_dir";
 

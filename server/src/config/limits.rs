@@ -37,5 +37,30 @@ pub const REJECTED_LINES_MAX: usize = 1_000;
 /// Tenants of one page of the tenant list: each costs its shard the reading of a window.
 pub const TENANT_PAGE_MAX: usize = 250;
 
+/// CPU time that compiling one program may take.
+pub const COMPILE_CPU_SECONDS_MAX: u64 = 10;
+/// Address space of a process that compiles a program.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Time from the start to the end of a process that compiles a program.
+pub const COMPILE_MS_MAX: u64 = 20_000;
+/// Programs being compiled at a time; more wait.
+pub const COMPILES_AT_ONCE_MAX: usize = 2;
+/// Programs that wait or are being compiled; more: OVERLOADED.
+pub const COMPILES_WAITING_MAX: usize = 16;
+/// Bytes of one program's artefact.
+pub const ARTEFACT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all artefacts in the cache; more: the oldest leave.
+pub const CACHE_BYTES_MAX: u64 = 256 << 20;
+/// Uploaded programs; more: TOO_LARGE.
+pub const PROGRAMS_MAX: usize = 256;
+/// Tenants with a program of their own, over all shards; more: TOO_LARGE.
+pub const ASSIGNMENTS_MAX: usize = 1 << 20;
+/// Bytes of the journal of programs.
+pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+
+const _: () = assert!(COMPILES_WAITING_MAX >= COMPILES_AT_ONCE_MAX);
+const _: () = assert!(COMPILE_MS_MAX > COMPILE_CPU_SECONDS_MAX * 1_000);
+const _: () = assert!(PROGRAMS_MAX + 8 <= trendsrv_wasm_host::limits::PROGRAMS_MAX);
+const _: () = assert!(HTTP_BODY_BYTES_MAX >= trendsrv_wasm_host::limits::PROGRAM_BYTES_MAX);
 const _: () = assert!(HTTP_BODY_BYTES_MAX >= HTTP_HEAD_BYTES_MAX);
 const _: () = assert!(DESK_ANSWER_MS_MAX < HTTP_STALL_MS_MAX);

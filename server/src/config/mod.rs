@@ -28,7 +28,8 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use cli::{Cli, Command, Flags};
+use crate::programs::ProgramName;
+pub use cli::{Cli, Command, Flags, ProgramTestArgs};
 pub use layers::Origin;
 pub use plan::MemoryPlan;
 use trendsrv_proto::Clock;
@@ -76,6 +77,32 @@ pub struct Config {
     pub connections_max: usize,
     /// Memory for windows over all shards: a hard cap.
     pub window_memory_bytes: u64,
+    /// What runs beside the windows of tenants that are assigned nothing.
+    pub default_program: DefaultProgram,
+    /// Where compiled programs are kept.
+    pub program_cache: ProgramCache,
+    /// Where uploaded programs and assignments are kept; nowhere if nobody says.
+    pub programs_dir: Option<PathBuf>,
+}
+
+/// What runs beside the windows of tenants that are assigned nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DefaultProgram {
+    /// Plain Rust, without a sandbox.
+    Native,
+    /// The program of this name.
+    Named(ProgramName),
+}
+
+/// Where compiled programs are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ProgramCache {
+    /// Nowhere.
+    Off,
+    /// In the user's own cache directory; without a usable one nowhere.
+    Usual(PathBuf),
+    /// Here, and a server that cannot use it does not start.
+    Asked(PathBuf),
 }
 
 impl Config {
@@ -91,7 +118,12 @@ impl Config {
         machine: &Machine,
     ) -> Result<Loaded, ConfigError> {
         let mut layers = layers::Layers::gather(flags, environment)?;
-        let config = build::build(&layers, machine)?;
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(key, text)| key == name && !text.is_empty());
+            found.map(|(_, text)| text.as_str())
+        };
+        let usual_cache = usual_cache(variable("XDG_CACHE_HOME"), variable("HOME"));
+        let config = build::build(&layers, machine, usual_cache)?;
         let mut warnings = std::mem::take(&mut layers.warnings);
         warnings.extend(build::warnings(&config, machine));
         Ok(Loaded { config, warnings })
@@ -148,6 +180,15 @@ impl Config {
     pub fn window_bytes_per_shard(&self) -> u64 {
         self.window_memory_bytes / self.shards as u64
     }
+}
+
+/// The user's own directory for compiled programs, if the environment names one.
+fn usual_cache(xdg_cache_home: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
+    let caches = xdg_cache_home.map(PathBuf::from);
+    // The XDG rule: a path that is not absolute is not meant.
+    let caches = caches.filter(|path| path.is_absolute());
+    let caches = caches.or_else(|| home.map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(caches.join("trendsrv"))
 }
 
 fn share_with_slack(total: usize, shards: usize) -> usize {

@@ -3,6 +3,8 @@
 //! Each function answers with the value or with the rule the text broke, as a sentence that follows
 //! the setting's name.
 
+use std::path::PathBuf;
+
 /// Milliseconds from `250ms`, `60s`, `1m` or `1h`.
 pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
@@ -69,6 +71,14 @@ pub(super) fn cores(text: &str) -> Result<Vec<usize>, String> {
         }
     }
     Ok(cores)
+}
+
+/// A directory, which need not be there yet.
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("must be the path of a directory".into());
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn split_unit(text: &str) -> (&str, &str) {

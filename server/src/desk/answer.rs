@@ -48,6 +48,21 @@ pub struct Answer {
     pub tldr: Option<Box<str>>,
     /// The program that wrote it.
     pub program: Option<Box<str>>,
+    /// Why it was not the tenant's own, if that failed.
+    pub program_fault: Option<ProgramFault>,
+}
+
+/// A tenant's program that failed and waits.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct ProgramFault {
+    /// Always PROGRAM_FAILED.
+    pub code: &'static str,
+    /// The last fault.
+    pub message: Box<str>,
+    /// When it is tried again, if it is known.
+    pub retry_at_ms: Option<u64>,
+    /// Faults since the tenant got its window.
+    pub faults: u64,
 }
 
 /// One topic of an answer.
@@ -102,7 +117,7 @@ pub struct TenantLine {
     pub topics: u64,
     /// The shard that owns it.
     pub shard: usize,
-    /// Its program, once tenants have programs.
+    /// The program it runs.
     pub program: Option<Box<str>>,
 }
 

@@ -9,6 +9,7 @@
 //!            lines -> Shard::on_events -> define
 //! Tenants -> Shard::list                             -> lines
 //! Stats   -> Shard::stats + what the server counts   -> ShardStats
+//! Program -> DeskPrograms                            -> what was asked
 //! ```
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use trendsrv_shard::{
 };
 
 use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
+use super::host::DeskPrograms;
 use super::mail::{DeskMail, IngestMail, Ingested, Mark, QueryMail, Refused, Rejected};
 
 /// What the server knows of a shard beside its state.
@@ -40,7 +42,7 @@ pub struct ShardFacts {
 }
 
 /// Answers one mail. A caller that has gone away gets nothing, and nothing is undone.
-pub fn answer_mail<P: Programs, M: Memory>(
+pub fn answer_mail<P: Programs + DeskPrograms, M: Memory>(
     shard: &mut Shard<P, M>,
     now_ms: u64,
     mail: DeskMail,
@@ -71,12 +73,16 @@ pub fn answer_mail<P: Programs, M: Memory>(
             let _ = ask.reply.send(lines.collect());
         }
         DeskMail::Stats(reply) => {
-            let _ = reply.send(stats(shard.stats(), facts()));
+            let mut facts = facts();
+            facts.counters.extend(shard.programs_mut().counters());
+            facts.levels.extend(shard.programs_mut().levels());
+            let _ = reply.send(stats(shard.stats(), facts));
         }
+        DeskMail::Program(mail) => shard.programs_mut().answer(mail),
     }
 }
 
-fn answer<P: Programs, M: Memory>(
+fn answer<P: Programs + DeskPrograms, M: Memory>(
     shard: &mut Shard<P, M>,
     now_ms: u64,
     query: &QueryMail,
@@ -86,7 +92,7 @@ fn answer<P: Programs, M: Memory>(
     let answer = shard.ask(now_ms, &ask)?;
     let SummaryHead { flags, .. } = answer.head;
     let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
-    Ok(Answer {
+    let mut told = Answer {
         tenant: query.name.clone(),
         as_of_ms: answer.head.as_of_ms,
         window_ms: answer.head.window_ms.into(),
@@ -105,7 +111,11 @@ fn answer<P: Programs, M: Memory>(
         topics: answer.topics().map(|row| topic(&row)).collect(),
         tldr: text(answer.tldr),
         program: text(answer.program),
-    })
+        program_fault: None,
+    };
+    // The call for this very answer may have failed.
+    told.program_fault = shard.programs().fault_of(tenant);
+    Ok(told)
 }
 
 fn topic(row: &TopicRow<'_>) -> TopicLine {

@@ -20,6 +20,7 @@ use trendsrv_proto::{EventRecord, NameKind, Rank, Refusal, Span, TenantId};
 
 use super::answer::{Answer, ShardStats, TenantLine};
 use crate::config::limits::DESK_MAIL_MAX;
+use trendsrv_wasm_host::{Program, ProgramLine, TenantProgram};
 
 /// Where a shard puts its answer; sending never blocks.
 pub type Reply<T> = oneshot::Sender<T>;
@@ -35,6 +36,48 @@ pub enum DeskMail {
     Tenants(TenantsMail),
     /// Counters and levels.
     Stats(Reply<ShardStats>),
+    /// Tenant programs.
+    Program(ProgramMail),
+}
+
+/// What is asked of a shard's programs.
+#[derive(Debug)]
+pub enum ProgramMail {
+    /// A program is there from now on, in place of the one of its name.
+    Install {
+        /// It, in this shard's engine.
+        program: Arc<Program>,
+        /// Gets whether it is there.
+        reply: Reply<Result<(), Refused>>,
+    },
+    /// A program is gone; one that is not there is no matter.
+    Remove {
+        /// Its name.
+        name: Box<str>,
+        /// Gets whether it is gone.
+        reply: Reply<Result<(), Refused>>,
+    },
+    /// A tenant, present or not, runs this program from now on.
+    Assign {
+        /// Whose.
+        tenant: TenantId,
+        /// The program's name; `None` is the default.
+        program: Option<Box<str>>,
+        /// Gets whether it does.
+        reply: Reply<Result<(), Refused>>,
+    },
+    /// How a tenant's program fares.
+    Status {
+        /// Whose.
+        tenant: TenantId,
+        /// Gets it.
+        reply: Reply<TenantProgram>,
+    },
+    /// What each program did here.
+    List {
+        /// Gets a line for each.
+        reply: Reply<Vec<ProgramLine>>,
+    },
 }
 
 /// Asks for a tenant's answer.

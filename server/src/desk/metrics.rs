@@ -4,6 +4,7 @@
 //! the desk's own request counters.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
@@ -16,6 +17,8 @@ use super::answer::ShardStats;
 use super::body::BodyBudget;
 use super::listener::ConnectionLevel;
 use super::shards::Shards;
+use crate::config::limits::COMPILES_WAITING_MAX;
+use crate::programs::Builder;
 
 /// Requests answered, by path pattern and status.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +57,7 @@ pub(super) struct Sources<'a> {
     pub(super) requests: &'a RequestCounts,
     pub(super) connections: &'a Arc<ConnectionLevel>,
     pub(super) bodies: &'a BodyBudget,
+    pub(super) builder: &'a Builder,
 }
 
 /// One scrape. A shard that does not answer in time has `trendsrv_shard_up` 0 and nothing else.
@@ -69,6 +73,7 @@ pub(super) async fn scrape(sources: &Sources<'_>) -> String {
     registry.register("shard_up", "Whether the shard answers in time", up);
     register_shards(&mut registry, &answered);
     register_desk(&mut registry, sources);
+    register_builder(&mut registry, sources.builder);
     register_process(&mut registry);
     let mut text = String::new();
     // Writing into a String cannot fail; were it to, the scrape would be cut short visibly.
@@ -138,6 +143,26 @@ fn register_desk(registry: &mut Registry, sources: &Sources<'_>) {
     let (now, max) = sources.bodies.level();
     registry.register("http_body_bytes", "Bytes of request bodies held", fixed_gauge(now as u64));
     registry.register("http_body_bytes_max", "Most of them", fixed_gauge(max as u64));
+}
+
+fn register_builder(registry: &mut Registry, builder: &Builder) {
+    let (compiler, cache) = (builder.compiler(), builder.counts());
+    for (name, help, value) in [
+        ("programs_compiled", "Programs compiled", &compiler.counts().compiled),
+        ("programs_not_compiled", "Compilations that failed", &compiler.counts().failed),
+        ("program_cache_hits", "Compiled programs found in the cache", &cache.hits),
+        ("program_cache_misses", "Compiled programs not in the cache", &cache.misses),
+        ("program_cache_rejected", "Files of the cache not believed", &cache.rejected),
+    ] {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value.load(Ordering::Relaxed));
+        registry.register(name, help, counter);
+    }
+    let high = compiler.counts().waiting_high.load(Ordering::Relaxed);
+    let [now, max, high] =
+        [compiler.waiting() as u64, COMPILES_WAITING_MAX as u64, high].map(fixed_gauge);
+    let help = "Programs that wait for the compiler or are in it";
+    register_level(registry, "programs_compiling", help, now, max, high);
 }
 
 /// What `/proc` says of this process; where there is none the metrics are absent.

@@ -16,6 +16,7 @@
 
 pub mod answer;
 pub mod clerk;
+pub mod host;
 pub mod lines;
 pub mod listener;
 pub mod mail;
@@ -26,6 +27,7 @@ mod body;
 mod ingest;
 mod metrics;
 mod openapi;
+mod programs;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ use tokio::sync::watch;
 use trendsrv_proto::Clock;
 
 use crate::config::{Config, MemoryPlan};
+use crate::programs::Library;
 use body::BodyBudget;
 use listener::{ConnectionLevel, HttpLimits};
 use metrics::RequestCounts;
@@ -89,6 +92,7 @@ struct DeskState {
     requests: RequestCounts,
     connections: Arc<ConnectionLevel>,
     bodies: BodyBudget,
+    library: Library,
 }
 
 /// A bound listener, not serving yet: a port in use is found before any shard starts.
@@ -143,6 +147,7 @@ impl FrontDesk {
         config: &Config,
         plan: MemoryPlan,
         shards: Shards,
+        library: Library,
         phase: PhaseCell,
     ) -> Result<DeskHandle, DeskError> {
         let limits = self.limits;
@@ -155,6 +160,7 @@ impl FrontDesk {
             requests: RequestCounts::default(),
             connections: Arc::new(ConnectionLevel::new(limits.connections_max)),
             bodies: BodyBudget::new(limits.body_max),
+            library,
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -54,10 +54,16 @@ impl Problem {
     /// No route has this path.
     #[must_use]
     pub fn no_such_path(path: &str) -> Self {
+        Problem::not_found(format!("no such path: {path}; see /openapi.json"))
+    }
+
+    /// What the path names is not here.
+    #[must_use]
+    pub fn not_found(message: impl Into<String>) -> Self {
         Problem {
             status: StatusCode::NOT_FOUND,
             code: "NOT_FOUND",
-            message: format!("no such path: {path}; see /openapi.json"),
+            message: message.into(),
             retry_after_ms: None,
         }
     }

@@ -20,7 +20,7 @@ use super::ingest::{Asked, deliver};
 use super::lines::{Lines, Rules, name_fault};
 use super::mail::{DeskMail, QueryMail, TenantsMail};
 use super::problem::Problem;
-use super::{DeskState, Phase, metrics, openapi};
+use super::{DeskState, Phase, metrics, openapi, programs};
 use crate::config::limits::TENANT_PAGE_MAX;
 
 type Desk = State<Arc<DeskState>>;
@@ -39,6 +39,7 @@ pub(super) fn router(state: Arc<DeskState>) -> Router {
         .route("/v1/tenants", get(tenants))
         .route("/v1/tenants/{tenant}/events", post(tenant_events))
         .route("/v1/tenants/{tenant}/trending", get(trending))
+        .merge(programs::router())
         .fallback(|uri: Uri| async move { Problem::no_such_path(uri.path()) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             Problem::wrong_method(method.as_str(), uri.path())
@@ -61,6 +62,7 @@ async fn pointer() -> &'static str {
      GET  /v1/tenants/{tenant}/trending   its top topics\n\
      POST /v1/tenants/{tenant}/events     send events, one JSON object a line\n\
      GET  /v1/tenants                     who is there\n\
+     PUT  /v1/programs/{name}             a program of your own, in WebAssembly\n\
      GET  /openapi.json                   everything else\n"
 }
 
@@ -90,6 +92,7 @@ async fn scrape(State(state): Desk) -> Response {
         requests: &state.requests,
         connections: &state.connections,
         bodies: &state.bodies,
+        builder: state.library.builder(),
     };
     let text = metrics::scrape(&sources).await;
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
@@ -221,7 +224,7 @@ async fn tenants(State(state): Desk, pairs: Pairs) -> Result<Response, Problem> 
     Ok(Json(json!({ "tenants": page, "next": next })).into_response())
 }
 
-fn tenant_name(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+pub(super) fn tenant_name(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     let Path(name) =
         path.map_err(|error| Problem::malformed(format!("tenant: {}", error.body_text())))?;
     check_name(name.as_bytes()).map_err(|error| name_problem("tenant", error))?;

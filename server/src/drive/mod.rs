@@ -22,6 +22,7 @@ mod pace;
 mod start;
 
 pub use life::{Life, Phase};
+pub(crate) use start::shard_config;
 pub use start::{MeshPort, ShardStart};
 
 use crate::config::Latency;
@@ -34,7 +35,8 @@ use links::Links;
 use pace::{Nap, Pace};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use trendsrv_shard::{Trending, WindowError};
+use trendsrv_shard::WindowError;
+use trendsrv_wasm_host::{Host, HostError};
 
 /// Why a shard ended.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,9 @@ pub enum DriveError {
     /// Its window memory does not hold its tenants.
     #[error("{0}; raise --window-memory or lower --tenants-max")]
     Windows(#[from] WindowError),
+    /// Its programs do not fit.
+    #[error(transparent)]
+    Programs(#[from] HostError),
     /// Its doorbell failed.
     #[error("the doorbell failed: {0}")]
     Doorbell(#[from] std::io::Error),
@@ -55,7 +60,7 @@ pub enum DriveError {
 
 /// A running shard. See the module header.
 pub(crate) struct Driver {
-    node: Node<Trending, HugeMemory>,
+    node: Node<Host, HugeMemory>,
     ring: Ring,
     listeners: Vec<ListenerId>,
     links: Links,

@@ -8,13 +8,17 @@ use super::{DriveError, Driver, MeshBatch, wall_ms};
 use crate::config::Config;
 use crate::desk::mail::DeskMail;
 use crate::node::{Node, NodeConfig, Vnodes};
+use crate::programs::ShardPrograms;
 use crate::ring::{Ring, RingConfig};
 use crate::runtime::{Doorbell, DoorbellListener, DoorbellRinger, HugeMemory, ShardRuntime};
 use socket2::Socket;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use trendsrv_proto::ShardAddress;
-use trendsrv_shard::{EARLY_MAX_DEFAULT, Shard, ShardConfig, Trending, index_words};
+use trendsrv_shard::{
+    EARLY_MAX_DEFAULT, SAMPLE_BYTES_MAX_DEFAULT, Shard, ShardConfig, index_words,
+};
+use trendsrv_wasm_host::Host;
 
 /// One shard's channel to and from another.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct ShardStart {
     pub doorbell: Doorbell,
     /// Its words with the process.
     pub life: Arc<Life>,
+    /// Its programs.
+    pub programs: ShardPrograms,
     /// The secret of the process.
     pub secret: [u64; 2],
     /// Told once it serves.
@@ -68,7 +74,7 @@ impl ShardStart {
     }
 
     fn into_driver(self) -> Result<Driver, DriveError> {
-        let shard = self.make_shard()?;
+        let shard = make_shard(&self.config, self.secret, self.programs)?;
         let doorbell = DoorbellListener::new(&self.doorbell);
         let connections_max = u32::try_from(self.config.connections_max).unwrap_or(u32::MAX);
         let ring_config = RingConfig { connections_max, ..RingConfig::default() };
@@ -106,31 +112,35 @@ impl ShardStart {
             drain_since: None,
         })
     }
+}
 
-    fn make_shard(&self) -> Result<Shard<Trending, HugeMemory>, DriveError> {
-        let config = &self.config;
-        let grid = config.grid();
-        let shard_config = ShardConfig {
-            grid,
-            clock: config.clock,
-            tenants_max: config.tenants_per_shard_max(),
-            topics_max: config.topics_per_shard_max(),
-            producers_max: config.producers_max,
-            early_max: EARLY_MAX_DEFAULT,
-            subscriptions_max: SUBSCRIPTIONS_MAX,
-            sample_bytes_max: trendsrv_shard::SAMPLE_BYTES_MAX_DEFAULT,
-            secret: self.secret,
-        };
-        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let windows = HugeMemory::new(bytes(config.window_bytes_per_shard()))?;
-        let index = HugeMemory::new(index_words(shard_config.tenants_max) * 8)?;
-        let programs = Trending {
-            recent_ms: u64::from(grid.recent_panes()) * grid.slide_ms(),
-            window_ms: grid.window_ms(),
-        };
-        let window_config = config.window_config(self.secret);
-        Ok(Shard::new(shard_config, &window_config, windows, index, programs)?)
+/// What a shard of this server is told.
+pub(crate) fn shard_config(config: &Config, secret: [u64; 2]) -> ShardConfig {
+    ShardConfig {
+        grid: config.grid(),
+        clock: config.clock,
+        tenants_max: config.tenants_per_shard_max(),
+        topics_max: config.topics_per_shard_max(),
+        producers_max: config.producers_max,
+        early_max: EARLY_MAX_DEFAULT,
+        subscriptions_max: SUBSCRIPTIONS_MAX,
+        sample_bytes_max: SAMPLE_BYTES_MAX_DEFAULT,
+        secret,
     }
+}
+
+fn make_shard(
+    config: &Config,
+    secret: [u64; 2],
+    programs: ShardPrograms,
+) -> Result<Shard<Host, HugeMemory>, DriveError> {
+    let shard_config = shard_config(config, secret);
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let windows = HugeMemory::new(bytes(config.window_bytes_per_shard()))?;
+    let index = HugeMemory::new(index_words(shard_config.tenants_max) * 8)?;
+    let host = programs.into_host(shard_config.tenants_max, &shard_config.grid)?;
+    let window_config = config.window_config(secret);
+    Ok(Shard::new(shard_config, &window_config, windows, index, host)?)
 }
 
 /// Credit beyond the initial one that all connections of a shard may share.

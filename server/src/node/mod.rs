@@ -40,6 +40,7 @@ pub use turn::Output;
 pub use vnodes::Vnodes;
 
 use crate::desk::clerk::{ShardFacts, answer_mail};
+use crate::desk::host::DeskPrograms;
 use crate::desk::mail::DeskMail;
 use greet::Departures;
 use ledger::CreditBudget;
@@ -219,7 +220,10 @@ impl<P: Programs, M: Memory> Node<P, M> {
     }
 
     /// A request of the front desk; `facts` is what the driver knows for a report.
-    pub fn on_desk_mail(&mut self, mail: DeskMail, facts: impl FnOnce() -> ShardFacts) {
+    pub fn on_desk_mail(&mut self, mail: DeskMail, facts: impl FnOnce() -> ShardFacts)
+    where
+        P: DeskPrograms,
+    {
         answer_mail(&mut self.shard, self.now_ms, mail, facts);
     }
 

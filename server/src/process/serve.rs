@@ -9,6 +9,7 @@ use crate::desk::shards::Shards;
 use crate::desk::{DeskError, DeskHandle, FrontDesk, Phase as DeskPhase, PhaseCell};
 use crate::drive::{DriveError, Life, MeshPort, Phase, ShardStart};
 use crate::node::{MESH_BATCHES_MAX, Vnodes};
+use crate::programs::{self, ProgramsError, Recipe, ShardPrograms};
 use crate::runtime::{
     Doorbell, DoorbellRinger, Placement, Preflight, RuntimeError, ShardThread, raise_open_files,
     run_shard,
@@ -28,6 +29,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The programs cannot be had.
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
     /// The front desk did not start.
     #[error(transparent)]
     Desk(#[from] DeskError),
@@ -88,12 +92,16 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let http = desk.address().map_err(StartError::Address)?;
     let (listen, direct) = (sockets.listen, sockets.direct.clone());
     let vnodes = Vnodes::even(config.shards);
-    let (shards, boxes) = start_shards(config, &vnodes, sockets)?;
+    let owned = vnodes.clone();
+    let recipe = Recipe::this_binary();
+    let (library, programs) =
+        programs::start(config, recipe, |tenant| usize::from(owned.owner(tenant)))?;
+    let (shards, boxes) = start_shards(config, &vnodes, sockets, programs)?;
     let phase = PhaseCell::default();
     let owner = move |tenant| usize::from(vnodes.owner(tenant));
     let answer_max = Duration::from_millis(DESK_ANSWER_MS_MAX);
     let reach = Shards::new(boxes, Arc::new(owner), answer_max);
-    let desk = desk.start(config, plan.clone(), reach, phase.clone())?;
+    let desk = desk.start(config, plan.clone(), reach, library, phase.clone())?;
     phase.set(DeskPhase::Ready);
     Ok(Running { listen, http, direct, plan, shards, desk, phase })
 }
@@ -218,6 +226,7 @@ fn start_shards(
     config: &Config,
     vnodes: &Vnodes,
     sockets: Sockets,
+    programs: Vec<ShardPrograms>,
 ) -> Result<(Vec<RunningShard>, Vec<Mailbox>), StartError> {
     let doorbells: Vec<Doorbell> =
         (0..config.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
@@ -226,8 +235,9 @@ fn start_shards(
     let (ready, serves) = flume::bounded(config.shards);
     let secret = [rand::random(), rand::random()];
     let (mut shards, mut boxes) = (Vec::new(), Vec::new());
-    let parts = doorbells.into_iter().zip(sockets.shared).zip(sockets.own).zip(&ringers);
-    for (shard, (((doorbell, shared), own), ringer)) in (0_u16..).zip(parts) {
+    let sockets_of = sockets.shared.into_iter().zip(sockets.own).map(<[Socket; 2]>::from);
+    let parts = doorbells.into_iter().zip(sockets_of).zip(programs).zip(&ringers);
+    for (shard, (((doorbell, listeners), programs), ringer)) in (0_u16..).zip(parts) {
         let index = usize::from(shard);
         let wakes = ringer.clone();
         let (mailbox, desk) = mailbox(move || wakes.ring());
@@ -238,11 +248,12 @@ fn start_shards(
             config: config.clone(),
             vnodes: vnodes.clone(),
             addresses: sockets.direct.clone(),
-            listeners: vec![shared, own],
+            listeners: listeners.into(),
             mesh: meshes.next().unwrap_or_default(),
             desk,
             doorbell,
             life: life.clone(),
+            programs,
             secret,
             ready: ready.clone(),
         };
