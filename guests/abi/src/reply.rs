@@ -106,11 +106,11 @@ impl<'a> Line<'a> {
     }
 
     fn digits(&mut self, number: u64, grouped: bool) {
-        let mut scale = 1;
-        while number / scale >= 1_000 {
+        let (mut scale, mut group) = (1, number);
+        while group >= 1_000 {
             scale *= 1_000;
+            group /= 1_000;
         }
-        let mut group = number / scale;
         let (leading, digits) = match group {
             0..10 => (2, 1),
             10..100 => (1, 2),

@@ -66,13 +66,24 @@ fn token_end(line: &[u8], at: usize) -> Option<usize> {
     match (first - at, line.get(first)) {
         (1 | 2, Some(b':')) => clock_end(line, at),
         (4, Some(b'-' | b'/')) | (1 | 2, Some(b'/' | b'-' | b'.')) => date_end(line, at),
-        // Seconds or milliseconds since 1970, or a year behind a month and a day.
+        (1 | 2, Some(b' ')) => day_first_end(line, first + 1),
+        // Seconds or milliseconds since 1970.
         (10..=19, _) => Some(fraction_end(line, first)),
         _ => None,
     }
 }
 
-/// The end of `Sat`, `Sat,`, `Sep 12`, `Sep 12 2015`, `UTC`.
+/// The end of a month and a year behind a day: `12 Sep 2015`.
+fn day_first_end(line: &[u8], month: usize) -> Option<usize> {
+    let year = month + 4;
+    let end = run_end(line, year, DIGIT);
+    let is_date = is_one_of(line.get(month..month + 3)?, MONTHS)
+        && bits(line, month + 3) & SPACE != 0
+        && end - year == 4;
+    is_date.then_some(end)
+}
+
+/// The end of `Sat`, `Sat,`, `Sep 12`, `Sep 12 2015`, `Sep 12 10:00:01 2015`, `UTC`.
 fn named_end(line: &[u8], at: usize) -> Option<usize> {
     let end = run_end(line, at, TOKEN);
     let name = line.get(at..end)?;
@@ -82,16 +93,23 @@ fn named_end(line: &[u8], at: usize) -> Option<usize> {
     let digits = run_end(line, end, SPACE);
     if is_one_of(name, MONTHS) {
         let day = run_end(line, digits, DIGIT);
-        let year = run_end(line, day, SPACE);
-        let year_end = run_end(line, year, DIGIT);
-        let has_year = year_end - year == 4 && bits(line, year_end) & SPACE != 0;
-        return (1..=2).contains(&(day - digits)).then_some(if has_year { year_end } else { day });
+        let next = run_end(line, day, SPACE);
+        let clock = clock_end(line, next).unwrap_or(day);
+        return (1..=2).contains(&(day - digits)).then(|| year_end(line, clock));
     }
     // The name of a day needs a date behind it: "Sun" begins sentences, too.
     let comma = usize::from(line.get(end) == Some(&b','));
     let next = run_end(line, end + comma, SPACE);
     let has_date = bits(line, next) & DIGIT != 0 || is_one_of(line.get(next..next + 3)?, MONTHS);
     (is_one_of(name, DAYS) && has_date).then_some(end + comma)
+}
+
+/// The end of a year behind a day or a clock.
+fn year_end(line: &[u8], before: usize) -> usize {
+    let start = run_end(line, before, SPACE);
+    let end = run_end(line, start, DIGIT);
+    let is_year = start > before && end - start == 4 && bits(line, end) & !SPACE == 0;
+    if is_year { end } else { before }
 }
 
 /// The end of `10:00`, `10:00:01`, `10:00:01.123`, with a zone or without.
