@@ -3,13 +3,15 @@
 //! `cargo run --profile fast -p trendsrv-shard --example window_bench [-- panes]`
 //!
 //! Processor time of the thread is measured, events are drawn before, a pane lasts 4.2 million.
-#![allow(unsafe_code, reason = "huge pages and the prefetch instruction")]
 
+mod bench_bed;
+
+use bench_bed::{HugePages, cpu_ns};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use trendsrv_proto::{Rank, TopicId};
-use trendsrv_shard::{Block, Event, Grid, Memory, TopicSink, View};
+use trendsrv_shard::{Block, Event, Grid, TopicSink, View};
 use trendsrv_shard::{WindowConfig, Windows};
 
 const TENANTS: usize = 100_000;
@@ -19,53 +21,6 @@ const PANE_EVENTS: usize = 4_200_000;
 /// Windows asked for in one loop, and how many windows ahead.
 const GROUP: usize = 8;
 const AHEAD: usize = 16;
-
-/// Huge pages and a real prefetch: what the server gives a shard.
-struct HugePages {
-    words: &'static mut [u64],
-}
-
-impl HugePages {
-    fn new(words: usize) -> Self {
-        let start = std::ptr::null_mut();
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE);
-        let bytes = words * 8 + (2 << 20);
-        // SAFETY: a new anonymous mapping, advised and cut within its length, never unmapped.
-        unsafe {
-            let mapped = libc::mmap(start, bytes, access, kind | libc::MAP_ANONYMOUS, -1, 0);
-            assert!(mapped != libc::MAP_FAILED, "no memory");
-            let aligned = mapped.byte_add(mapped.align_offset(2 << 20));
-            libc::madvise(aligned, words * 8, libc::MADV_HUGEPAGE);
-            Self { words: std::slice::from_raw_parts_mut(aligned.cast(), words) }
-        }
-    }
-}
-
-impl Memory for HugePages {
-    fn words(&self) -> &[u64] {
-        self.words
-    }
-
-    fn words_mut(&mut self) -> &mut [u64] {
-        self.words
-    }
-
-    #[inline]
-    fn prefetch(&self, word: usize) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(word) = self.words.get(word) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch reads nothing, and the address is that of a live reference.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) };
-        }
-    }
-}
-
-/// Processor time of this thread, so that a busy machine disturbs less.
-fn cpu_ns() -> u64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a Linux kernel");
-    stat.split(' ').next().and_then(|text| text.parse().ok()).expect("nanoseconds on a core")
-}
 
 struct Quiet(u64);
 

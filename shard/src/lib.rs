@@ -6,6 +6,7 @@ mod answer;
 mod arena;
 mod config;
 mod count;
+mod divisor;
 mod early;
 mod effect;
 mod grid;

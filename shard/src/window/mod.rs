@@ -31,9 +31,16 @@
 
 mod cell;
 mod header;
+mod lanes;
 mod layout;
+mod losses;
+#[cfg(test)]
+mod model;
+mod order;
+mod plan;
 mod purge;
 mod relayout;
+mod small;
 mod table;
 mod view;
 mod windows;

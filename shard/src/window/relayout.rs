@@ -31,6 +31,12 @@ impl Source<'_> {
         &self.words[at..at + self.layout.slot_words]
     }
 
+    /// The topics of all used slots.
+    pub(super) fn slots(&self) -> impl Iterator<Item = TopicId> {
+        let slots = self.words[self.layout.slots_at()..].chunks(self.layout.slot_words);
+        slots.take(self.header().used()).map(|slot| TopicId(slot[0]))
+    }
+
     /// Weight of the topic of `slot` in the ring, at the window's current pane.
     pub(super) fn total(&self, slot: usize) -> u64 {
         if self.layout.keys_only() {
@@ -52,6 +58,16 @@ impl Source<'_> {
 
     pub(super) fn row(&self, row: usize) -> &[u64] {
         &self.words[self.layout.rows_at() + row * self.layout.row_words..][..self.layout.row_words]
+    }
+
+    /// Events of the tenant in the pane of `row`.
+    pub(super) fn row_events(&self, row: usize) -> u64 {
+        let row = self.row(row);
+        match self.layout.width {
+            Width::Narrow => u16::head(row).events,
+            Width::Middle => u32::head(row).events,
+            Width::Wide => u64::head(row).events,
+        }
     }
 
     /// Weight lost to purges in the pane of `row`.

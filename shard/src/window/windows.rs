@@ -583,7 +583,7 @@ impl<M: Memory> Windows<M> {
     }
 
     #[inline]
-    fn source(&self, block: Block) -> Source<'_> {
+    pub(super) fn source(&self, block: Block) -> Source<'_> {
         let layout = &self.layouts[usize::from(block.class)];
         Source { words: self.arena.block(block.line, layout.words), layout }
     }
