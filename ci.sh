@@ -58,6 +58,7 @@ lane_bench_smoke() {
   done
   bench server shard_bench 1000 1
   bench shard window_bench 12
+  bench wasm-host host_bench 1000
   bench shard view_bench 1000 1
   bench server echo_ring 4 1
 
