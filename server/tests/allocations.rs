@@ -13,8 +13,8 @@ use trendsrv_proto::{
 };
 use trendsrv_server::node::{Node, NodeConfig, PeerId, Vnodes};
 use trendsrv_shard::{
-    Effect, Effects, Grid, HeapMemory, Lane, Origin, Part, ReplyTo, Sequence, Shard, ShardConfig,
-    Trending, WindowConfig, index_words,
+    Effect, Effects, Grid, HeapMemory, Lane, Observed, Origin, Part, Programs, ReplyTo, Sequence,
+    Shard, ShardConfig, Slot, Summary, Texts, Told, Trending, WindowConfig, index_words,
 };
 
 struct Counting;
@@ -62,7 +62,7 @@ fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
-fn shard() -> Shard<Trending, HeapMemory> {
+fn shard<P: Programs>(programs: P) -> Shard<P, HeapMemory> {
     let grid = Grid::new(WINDOW_MS, 1_000).expect("a grid");
     let config = ShardConfig {
         grid,
@@ -80,8 +80,53 @@ fn shard() -> Shard<Trending, HeapMemory> {
     let bytes = windows.memory_bytes(8 << 20);
     let memory = HeapMemory::new(usize::try_from(bytes).expect("small") / 8);
     let index = HeapMemory::new(index_words(TENANTS));
-    let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
     Shard::new(config, &windows, memory, index, programs).expect("the memory fits")
+}
+
+const TRENDING: Trending = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
+
+/// A program of every stage: it leaves out what weighs 2, and writes a line in each tick.
+struct Busy;
+
+impl Programs for Busy {
+    const EAGER: bool = true;
+
+    fn admit(&mut self, _now_ms: u64, _slot: Slot, _tenant: TenantId) {}
+
+    fn retire(&mut self, _slot: Slot) {}
+
+    fn observes_any(&self) -> bool {
+        true
+    }
+
+    fn observes(&self, slot: Slot) -> bool {
+        slot.0.is_multiple_of(2)
+    }
+
+    fn edition(&self, _slot: Slot) -> u64 {
+        // Every ranking is a new one, so that no call is spared.
+        CALLS.with(|calls| calls.replace(calls.get() + 1))
+    }
+
+    fn observe(&mut self, run: &Observed<'_>, out: &mut Vec<EventRecord>) {
+        out.extend(run.records.iter().filter(|record| record.weight() != 2));
+    }
+
+    fn find_topics(&mut self, _run: &Texts<'_>, _found: &mut dyn FnMut(usize, u32, &str)) {}
+
+    fn summarise(&mut self, ask: &Summary<'_>, told: &mut Told) {
+        told.tldr.clear();
+        let topics = ask.view.topics().iter().take(ask.shown.min(3));
+        topics.for_each(|row| told.tldr.push_str((ask.name)(row.topic)));
+    }
+
+    fn name_of(&self, _slot: Slot) -> &str {
+        "busy"
+    }
+}
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 fn topic(n: usize) -> String {
@@ -92,7 +137,8 @@ fn tenant(n: usize) -> String {
     format!("tenant {n}")
 }
 
-/// Every frame's records: all tenants in turn, a topic each, every 16th event ahead of the clock.
+/// Every frame's records: all tenants in turn, a topic each, every 16th event ahead of the clock,
+/// every 14th of weight 2.
 struct Load {
     tenants: Vec<TenantId>,
     topics: Vec<TopicId>,
@@ -108,7 +154,8 @@ impl Load {
         let first = usize::try_from(frame).expect("few") * FRAME_EVENTS;
         let record = |n: usize| {
             let (tenant, topic) = (self.tenants[n % TENANTS], self.topics[n / TENANTS % TOPICS]);
-            EventRecord::new(tenant, topic, 1, if n.is_multiple_of(16) { 2_500 } else { 0 })
+            let weight = if n.is_multiple_of(14) { 2 } else { 1 };
+            EventRecord::new(tenant, topic, weight, if n.is_multiple_of(16) { 2_500 } else { 0 })
         };
         (first..first + FRAME_EVENTS).map(record).collect()
     }
@@ -121,7 +168,16 @@ impl Load {
 
 #[test]
 fn a_running_shard_counts_without_allocating() {
-    let (mut shard, load, mut fx) = (shard(), Load::new(), Effects::default());
+    counts_without_allocating(TRENDING, false);
+}
+
+#[test]
+fn a_running_shard_with_programs_in_every_stage_allocates_nothing() {
+    counts_without_allocating(Busy, true);
+}
+
+fn counts_without_allocating<P: Programs>(programs: P, filters: bool) {
+    let (mut shard, load, mut fx) = (shard(programs), Load::new(), Effects::default());
     let lane = Lane { producer: 1, lane: 0, anonymous: false };
     let names = Load::names();
     for frame in 0..WARM_UP_FRAMES + MEASURED_FRAMES {
@@ -137,7 +193,8 @@ fn a_running_shard_counts_without_allocating() {
         while shard.on_turn(now_ms, &mut fx) {}
         let made = allocations() - before;
         let Some(Effect::Accepted { counted, .. }) = fx.list.first() else { panic!("{fx:?}") };
-        assert_eq!(counted.applied + counted.early, FRAME_EVENTS as u64);
+        let all = counted.applied + counted.early + counted.filtered;
+        assert_eq!((all, counted.filtered > 0), (FRAME_EVENTS as u64, filters));
         if frame >= WARM_UP_FRAMES {
             assert!(counted.early > 0, "the early queue is at work");
             assert_eq!((made, fx.list.len()), (0, 1), "frame {frame}");
@@ -148,6 +205,7 @@ fn a_running_shard_counts_without_allocating() {
             shard.define(names.iter().map(|(kind, name)| (*kind, id(name), name.as_str())));
         }
     }
+    assert_eq!(shard.stats().ticks > 0, P::EAGER, "{:?}", shard.stats());
 }
 
 #[test]
@@ -159,7 +217,7 @@ fn a_running_node_takes_frames_and_acknowledges_them_without_allocating() {
         addresses: vec![address],
         credit_bytes_max: 64 << 20,
     };
-    let mut node = Node::new(config, shard(), START_MS);
+    let mut node = Node::new(config, shard(TRENDING), START_MS);
     let (load, id) = (Load::new(), PeerId { index: 0, generation: 0 });
     node.on_accept(id);
     let mut bytes = Vec::new();
