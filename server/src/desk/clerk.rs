@@ -6,7 +6,8 @@
 //! ```text
 //! Query   -> Shard::ask                              -> Answer, owned
 //! Ingest  -> names that collide leave with their     -> Ingested
-//!            lines -> Shard::on_events -> define
+//!            lines -> Shard::on_events or, with
+//!            texts, on_mixed -> define
 //! Tenants -> Shard::list                             -> lines
 //! Stats   -> Shard::stats + what the server counts   -> ShardStats
 //! Program -> DeskPrograms                            -> what was asked
@@ -17,12 +18,12 @@ use std::net::SocketAddr;
 use trendsrv_proto::{EventRecord, NameKind, Refusal, SummaryHead, TopicRow};
 use trendsrv_shard::{
     Ask, Counted, Effect, Effects, Lane, Memory, Origin, Part, Programs, ReplyTo, Sequence, Shard,
-    Stats,
+    Stats, Text, TextPart,
 };
 
 use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
 use super::host::DeskPrograms;
-use super::mail::{DeskMail, IngestMail, Ingested, Mark, QueryMail, Refused, Rejected};
+use super::mail::{DeskMail, IngestMail, IngestText, Ingested, Mark, QueryMail, Refused, Rejected};
 
 /// What the server knows of a shard beside its state.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +155,7 @@ impl Work {
         now_ms: u64,
     ) -> Result<Ingested, Refused> {
         self.reject_collisions(shard);
-        if self.mail.records.is_empty() {
+        if self.mail.records.is_empty() && self.mail.texts.is_empty() {
             return Ok(Ingested { rejected: self.rejected, ..Ingested::default() });
         }
         let sequence = self.mail.mark.map(|Mark { producer, seq }| Sequence {
@@ -167,7 +168,13 @@ impl Work {
         let (base_ms, span, records) = (self.mail.base_ms, self.mail.span, &*self.mail.records);
         let part = Part { base_ms, span, records };
         let mut effects = Effects::default();
-        shard.on_events(now_ms, &from, &part, &mut effects);
+        let texts: Vec<Text<'_>> = self.mail.texts.iter().map(text_of).collect();
+        if texts.is_empty() {
+            shard.on_events(now_ms, &from, &part, &mut effects);
+        } else {
+            let texts = TextPart { base_ms, span, texts: &texts };
+            shard.on_mixed(now_ms, &from, &part, &texts, &mut effects);
+        }
         let (counted, duplicate) = outcome(effects)?;
         // Tenants take their names only once they are there.
         let names = self.mail.names.iter();
@@ -175,14 +182,14 @@ impl Work {
         let count = |events: u64| u32::try_from(events).unwrap_or(u32::MAX);
         Ok(Ingested {
             accepted: count(counted.applied + counted.early + counted.filtered),
-            duplicates: if duplicate { count(records.len() as u64) } else { 0 },
+            duplicates: if duplicate { count((records.len() + texts.len()) as u64) } else { 0 },
             late: count(counted.late),
             dropped: count(counted.dropped),
             rejected: self.rejected,
         })
     }
 
-    /// Takes out every event with a name whose id belongs to another name here.
+    /// Takes out every event and text with a name whose id belongs to another name here.
     fn reject_collisions<P: Programs, M: Memory>(&mut self, shard: &Shard<P, M>) {
         let taken = |name: &super::mail::Name| {
             shard.check_names(std::iter::once((name.kind, name.id, &*name.name))).err()
@@ -217,9 +224,26 @@ impl Work {
             }
         }
         (self.mail.records, self.mail.lines) = (records, lines);
+        let rejected = &mut self.rejected;
+        self.mail.texts.retain(|text| {
+            let is_its = |(kind, id, _): &&(NameKind, u64, String)| {
+                *kind == NameKind::Tenant && *id == text.tenant.0
+            };
+            let fault = collisions.iter().find(is_its);
+            if let Some((_, _, message)) = fault {
+                let (line, code) = (text.line, Refusal::IdCollision);
+                rejected.push(Rejected { line, code, message: message.clone() });
+            }
+            fault.is_none()
+        });
         let collides = |kind, id| collisions.iter().any(|(k, i, _)| (*k, *i) == (kind, id));
         self.mail.names.retain(|name| !collides(name.kind, name.id));
     }
+}
+
+fn text_of(text: &IngestText) -> Text<'_> {
+    let IngestText { tenant, weight, offset_ms, .. } = *text;
+    Text { tenant, text: &text.text, weight, offset_ms }
 }
 
 /// What became of the events and whether they had been counted before, or the refusal.
@@ -365,15 +389,26 @@ mod tests {
         names: Vec<Name>,
         mark: Option<Mark>,
     ) -> Result<Ingested, Refused> {
+        mail_of_both(shard, records, Vec::new(), names, mark)
+    }
+
+    fn mail_of_both(
+        shard: &mut TestShard,
+        records: Vec<EventRecord>,
+        texts: Vec<IngestText>,
+        names: Vec<Name>,
+        mark: Option<Mark>,
+    ) -> Result<Ingested, Refused> {
         let (reply, mut answer) = oneshot::channel();
         let ms = |record: &EventRecord| NOW_MS.saturating_add_signed(record.offset_ms().into());
         let mail = DeskMail::Ingest(IngestMail {
             base_ms: NOW_MS,
-            span: Span { min_ms: records.iter().map(ms).min().unwrap(), max_ms: NOW_MS },
+            span: Span { min_ms: records.iter().map(ms).min().unwrap_or(NOW_MS), max_ms: NOW_MS },
             lines: (1..).take(records.len()).collect(),
             records,
             names,
             mark,
+            texts,
             grant: Grant::default(),
             reply,
         });
@@ -441,6 +476,57 @@ mod tests {
         let lines: Vec<_> = done.rejected.iter().map(|r| (r.line, r.code)).collect();
         assert_eq!(lines, [(1, Refusal::IdCollision), (3, Refusal::IdCollision)]);
         assert_eq!(counts(&query(&mut shard, "acme").unwrap()), [("a", 1), ("b", 1)]);
+    }
+
+    fn said(line: u32, tenant: &str, text: &str, weight: u32) -> IngestText {
+        IngestText { line, tenant: TenantId::of(tenant), text: text.into(), weight, offset_ms: 0 }
+    }
+
+    fn tenant_named(id: &str, name: &str) -> Name {
+        Name { kind: NameKind::Tenant, id: TenantId::of(id).0, name: name.into() }
+    }
+
+    #[test]
+    fn texts_and_records_count_under_one_mark_and_texts_bring_a_sample() {
+        let mut shard = shard();
+        let mark = Some(Mark { producer: 9, seq: 1 });
+        let send = |shard: &mut TestShard| {
+            let record = EventRecord::new(TenantId::of("acme"), TopicId::of("#mars"), 5, 0);
+            let texts = vec![
+                said(2, "acme", "a rover on #mars", 2),
+                said(3, "acme", "nothing to find", 1),
+                said(4, "other", "#moon", 1),
+            ];
+            let names = vec![tenant_named("acme", "acme"), tenant_named("other", "other")];
+            mail_of_both(shard, vec![record], texts, names, mark)
+        };
+        assert_eq!(send(&mut shard), Ok(Ingested { accepted: 4, ..Ingested::default() }));
+        assert_eq!(send(&mut shard), Ok(Ingested { duplicates: 4, ..Ingested::default() }));
+        let answer = query(&mut shard, "acme").unwrap();
+        assert_eq!(counts(&answer), [("#mars", 7)]);
+        assert_eq!(answer.topics[0].sample.as_deref(), Some("a rover on #mars"));
+        assert_eq!(counts(&query(&mut shard, "other").unwrap()), [("#moon", 1)]);
+    }
+
+    #[test]
+    fn texts_of_a_taken_name_cost_their_own_lines_and_a_full_table_refuses_all() {
+        let mut shard = shard();
+        let names = |id: &str, name: &str| vec![tenant_named(id, name)];
+        let first = vec![said(1, "a", "#x", 1)];
+        mail_of_both(&mut shard, Vec::new(), first, names("a", "a"), None).unwrap();
+        // Nobody can make two names of one hash on demand, so the test says a false one.
+        let texts = vec![said(1, "a", "#x", 1), said(2, "b", "#x", 1)];
+        let mut two = names("a", "another");
+        two.push(tenant_named("b", "b"));
+        let done = mail_of_both(&mut shard, Vec::new(), texts, two, None).unwrap();
+        let lines: Vec<_> = done.rejected.iter().map(|r| (r.line, r.code)).collect();
+        assert_eq!((done.accepted, lines), (1, vec![(1, Refusal::IdCollision)]));
+        let record = EventRecord::new(TenantId::of("a"), TopicId::of("#x"), 1, 0);
+        let third = vec![said(2, "c", "#x", 1)];
+        let refused =
+            mail_of_both(&mut shard, vec![record], third, names("c", "c"), None).unwrap_err();
+        assert_eq!(refused.code, Refusal::TenantsFull);
+        assert_eq!(query(&mut shard, "a").unwrap().total, 1, "neither counts");
     }
 
     #[test]

@@ -21,8 +21,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use trendsrv_proto::{EventRecord, NameKind, Refusal, Span, TenantId, check_name};
 
-use super::lines::{LineEvent, Lines, Names, Rejections};
-use super::mail::{DeskMail, Grant, IngestMail, Ingested, Mark, Name, Refused, Rejected, Reply};
+use super::lines::{LineEvent, LineText, Lines, Names, Rejections};
+use super::mail::{
+    DeskMail, Grant, IngestMail, IngestText, Ingested, Mark, Name, Refused, Rejected, Reply,
+};
 use super::problem::Problem;
 use super::shards::Shards;
 use crate::config::limits::REJECTED_LINES_MAX;
@@ -110,7 +112,7 @@ pub(super) async fn deliver(
     match asked.ack {
         Ack::Received => {
             for (shard, part) in parts {
-                let part_lines = part.lines.clone();
+                let part_lines = part.line_numbers();
                 // Nobody waits: the shard's answer goes nowhere.
                 let (reply, _) = oneshot::channel();
                 match shards.post(shard, part.into_mail(asked.mark, grant.clone(), reply)) {
@@ -122,7 +124,7 @@ pub(super) async fn deliver(
         Ack::Applied => {
             let mut asks = Vec::with_capacity(parts.len());
             for (shard, part) in parts {
-                let (part_lines, shards) = (part.lines.clone(), shards.clone());
+                let (part_lines, shards) = (part.line_numbers(), shards.clone());
                 let (mark, grant) = (asked.mark, grant.clone());
                 let mail = move |reply| part.into_mail(mark, grant, reply);
                 asks.push((part_lines, tokio::spawn(async move { shards.ask(shard, mail).await })));
@@ -146,22 +148,26 @@ fn lost(error: &tokio::task::JoinError) -> Refused {
 
 /// Each owner's part, by shard; owners without events are left out.
 fn split_by_owner(lines: &Lines, shards: &Shards) -> Vec<(usize, Part)> {
-    let base_ms = lines.events.iter().map(|event| event.ts_ms).max().unwrap_or(0);
+    let base_ms = lines.latest_ms();
     let mut parts: Vec<(usize, Part)> =
         (0..shards.count()).map(|shard| (shard, Part::new(base_ms))).collect();
     for event in &lines.events {
         parts[shards.owner(event.tenant)].1.push(event, &lines.names);
     }
-    parts.retain(|(_, part)| !part.records.is_empty());
+    for text in &lines.texts {
+        parts[shards.owner(text.tenant)].1.push_text(text, &lines.names);
+    }
+    parts.retain(|(_, part)| !part.records.is_empty() || !part.texts.is_empty());
     parts
 }
 
-/// The events of one request that one shard owns.
+/// The events and texts of one request that one shard owns.
 struct Part {
     base_ms: u64,
     span: Span,
     records: Vec<EventRecord>,
     lines: Vec<u32>,
+    texts: Vec<IngestText>,
     names: Vec<Name>,
     named: HashSet<(u8, u64)>,
 }
@@ -173,26 +179,47 @@ impl Part {
             span: Span { min_ms: u64::MAX, max_ms: 0 },
             records: Vec::new(),
             lines: Vec::new(),
+            texts: Vec::new(),
             names: Vec::new(),
             named: HashSet::new(),
         }
     }
 
     fn push(&mut self, event: &LineEvent, names: &Names) {
-        let back_ms = i32::try_from(self.base_ms - event.ts_ms)
-            .expect("lines too far before the latest were rejected");
-        self.records.push(EventRecord::new(event.tenant, event.topic, event.weight, -back_ms));
+        let offset_ms = self.enter(event.ts_ms);
+        self.records.push(EventRecord::new(event.tenant, event.topic, event.weight, offset_ms));
         self.lines.push(event.line);
-        self.span.min_ms = self.span.min_ms.min(event.ts_ms);
-        self.span.max_ms = self.span.max_ms.max(event.ts_ms);
-        for (kind, id, name) in [
-            (NameKind::Tenant, event.tenant.0, &names.tenants[&event.tenant]),
-            (NameKind::Topic, event.topic.0, &names.topics[&event.topic]),
-        ] {
-            if self.named.insert((kind as u8, id)) {
-                self.names.push(Name { kind, id, name: name.clone() });
-            }
+        self.name(NameKind::Tenant, event.tenant.0, &names.tenants[&event.tenant]);
+        self.name(NameKind::Topic, event.topic.0, &names.topics[&event.topic]);
+    }
+
+    fn push_text(&mut self, text: &LineText, names: &Names) {
+        let offset_ms = self.enter(text.ts_ms);
+        let LineText { line, tenant, weight, .. } = *text;
+        let said = text.text.clone();
+        self.texts.push(IngestText { line, tenant, text: said, weight, offset_ms });
+        self.name(NameKind::Tenant, tenant.0, &names.tenants[&tenant]);
+    }
+
+    /// Counts a time into the span. Returns its offset.
+    fn enter(&mut self, ts_ms: u64) -> i32 {
+        self.span.min_ms = self.span.min_ms.min(ts_ms);
+        self.span.max_ms = self.span.max_ms.max(ts_ms);
+        let back_ms = i32::try_from(self.base_ms - ts_ms)
+            .expect("lines too far before the latest were rejected");
+        -back_ms
+    }
+
+    fn name(&mut self, kind: NameKind, id: u64, name: &str) {
+        if self.named.insert((kind as u8, id)) {
+            self.names.push(Name { kind, id, name: name.into() });
         }
+    }
+
+    /// The lines of the body that are in it.
+    fn line_numbers(&self) -> Vec<u32> {
+        let texts = self.texts.iter().map(|text| text.line);
+        self.lines.iter().copied().chain(texts).collect()
     }
 
     fn into_mail(
@@ -206,6 +233,7 @@ impl Part {
             span: self.span,
             records: self.records,
             lines: self.lines,
+            texts: self.texts,
             names: self.names,
             mark,
             grant,

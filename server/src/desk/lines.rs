@@ -3,12 +3,13 @@
 //! ```text
 //! {"topic":"mars rover","weight":3,"ts":1442016000000}\n     one tenant, named by the path
 //! {"tenant":"acme","topic":"mars rover"}\n                   mixed, a tenant on every line
+//! {"text":"Mars rover lands #space"}\n                      its program finds the topics
 //! ```
 //!
 //! Owns the rules of a line. Never touches a socket or a shard, and is told the time.
 //!
-//! Invariants: a line is either an event or a rejection with its number (from 1; empty lines count
-//! but are neither); descriptions of rejected lines are bounded, their number is not.
+//! Invariants: a line is either an event, a text or a rejection with its number (from 1; empty lines
+//! count but are none of them); descriptions of rejected lines are bounded, their number is not.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,7 +19,9 @@ use std::hash::Hash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trendsrv_proto::limits::{FUTURE_MS_MAX, TIME_MS_MAX, WEIGHT_MAX};
-use trendsrv_proto::{Clock, NameError, Refusal, TenantId, TopicId, check_name};
+use trendsrv_proto::{
+    Clock, NameError, Refusal, TenantId, TextError, TopicId, check_name, check_text,
+};
 
 use super::mail::Rejected;
 use crate::config::limits::{HTTP_LINES_MAX, REJECTED_LINES_MAX};
@@ -39,7 +42,9 @@ pub struct Rules<'a> {
 pub struct Lines {
     /// The good events, in the order of their lines.
     pub events: Vec<LineEvent>,
-    /// The names of the ids in `events`.
+    /// The good texts, in the order of their lines.
+    pub texts: Vec<LineText>,
+    /// The names of the ids in `events` and of the tenants in `texts`.
     pub names: Names,
     /// The bad lines.
     pub rejections: Rejections,
@@ -54,6 +59,21 @@ pub struct LineEvent {
     pub tenant: TenantId,
     /// XXH3-64 of the topic's name.
     pub topic: TopicId,
+    /// 1 to 1,000,000,000.
+    pub weight: u32,
+    /// Event time.
+    pub ts_ms: u64,
+}
+
+/// One good line with a text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LineText {
+    /// The line, from 1.
+    pub line: u32,
+    /// XXH3-64 of the tenant's name.
+    pub tenant: TenantId,
+    /// 1 to 4,096 bytes.
+    pub text: Box<str>,
     /// 1 to 1,000,000,000.
     pub weight: u32,
     /// Event time.
@@ -119,14 +139,6 @@ impl Lines {
 
     fn read_line(&mut self, line: u32, text: &[u8], rules: &Rules<'_>) -> Result<(), Fault> {
         let fields: Line<'_> = serde_json::from_slice(text).map_err(|error| json_fault(&error))?;
-        if fields.text.is_some() {
-            return Err(Fault {
-                code: Refusal::Unsupported,
-                message: "text events need tenant programs, which this version does not have; \
-                          send a topic"
-                    .into(),
-            });
-        }
         let tenant = match (rules.tenant, fields.tenant) {
             (Some(name), None) => Cow::Borrowed(name),
             (None, Some(name)) => Cow::Owned(name),
@@ -137,42 +149,90 @@ impl Lines {
             }
             (None, None) => return Err(Fault::malformed("tenant is missing")),
         };
-        let topic = fields.topic.ok_or_else(|| Fault::malformed("topic is missing"))?;
-        for (what, name) in [("tenant", &*tenant), ("topic", &*topic)] {
-            if let Err(error) = check_name(name.as_bytes()) {
-                let (code, message) = name_fault(what, error);
-                return Err(Fault { code, message });
+        check_named("tenant", &tenant)?;
+        let tenant_id = TenantId::of(&tenant);
+        let what = match (fields.topic, fields.text) {
+            (Some(topic), None) => What::Topic(topic),
+            (None, Some(text)) => What::Text(text),
+            (Some(_), Some(_)) => {
+                return Err(Fault::malformed(
+                    "topic and text: a line has one of them; send two lines",
+                ));
             }
+            (None, None) => {
+                return Err(Fault::malformed("topic is missing: a line has a topic or a text"));
+            }
+        };
+        match &what {
+            What::Topic(topic) => check_named("topic", topic)?,
+            What::Text(text) => check_said(text)?,
         }
         let weight = fields.weight.map_or(Ok(1), read_weight)?;
         let ts_ms = fields.ts.map_or(Ok(rules.now_ms), |ts| read_ts(ts, rules))?;
-        let (tenant_id, topic_id) = (TenantId::of(&tenant), TopicId::of(&topic));
         remember(&mut self.names.tenants, tenant_id, &tenant)?;
-        remember(&mut self.names.topics, topic_id, &topic)?;
-        self.events.push(LineEvent { line, tenant: tenant_id, topic: topic_id, weight, ts_ms });
+        let tenant = tenant_id;
+        match what {
+            What::Topic(name) => {
+                let topic = TopicId::of(&name);
+                remember(&mut self.names.topics, topic, &name)?;
+                self.events.push(LineEvent { line, tenant, topic, weight, ts_ms });
+            }
+            What::Text(text) => {
+                let text = text.into_boxed_str();
+                self.texts.push(LineText { line, tenant, text, weight, ts_ms });
+            }
+        }
         Ok(())
+    }
+
+    /// The latest time in the body, whatever the kind of line.
+    #[must_use]
+    pub fn latest_ms(&self) -> u64 {
+        let events = self.events.iter().map(|event| event.ts_ms);
+        events.chain(self.texts.iter().map(|text| text.ts_ms)).max().unwrap_or(0)
     }
 
     /// Records carry their time as a 32-bit offset from the latest: earlier ones must come alone.
     fn reject_far_apart(&mut self) {
-        let latest_ms = self.events.iter().map(|event| event.ts_ms).max().unwrap_or(0);
+        let latest_ms = self.latest_ms();
         let rejections = &mut self.rejections;
-        self.events.retain(|event| {
-            let near = latest_ms - event.ts_ms <= APART_MS_MAX;
+        let mut is_near = |line: u32, ts_ms: u64| {
+            let near = latest_ms - ts_ms <= APART_MS_MAX;
             if !near {
-                rejections.push(Rejected {
-                    line: event.line,
-                    code: Refusal::Malformed,
-                    message: format!(
-                        "ts: {} lies more than 24 days before the latest of this request; \
-                         send it in another request",
-                        event.ts_ms
-                    ),
-                });
+                let message = format!(
+                    "ts: {ts_ms} lies more than 24 days before the latest of this request; send \
+                     it in another request"
+                );
+                rejections.push(Rejected { line, code: Refusal::Malformed, message });
             }
             near
-        });
+        };
+        self.events.retain(|event| is_near(event.line, event.ts_ms));
+        self.texts.retain(|text| is_near(text.line, text.ts_ms));
     }
+}
+
+/// What a line is about.
+enum What {
+    Topic(String),
+    Text(String),
+}
+
+fn check_named(what: &str, name: &str) -> Result<(), Fault> {
+    check_name(name.as_bytes()).map(|_| ()).map_err(|error| {
+        let (code, message) = name_fault(what, error);
+        Fault { code, message }
+    })
+}
+
+fn check_said(text: &str) -> Result<(), Fault> {
+    check_text(text.as_bytes()).map(|_| ()).map_err(|error| {
+        let code = match error {
+            TextError::TooLong(_) => Refusal::TooLarge,
+            TextError::Empty | TextError::NotUtf8(_) | TextError::Nul(_) => Refusal::Malformed,
+        };
+        Fault { code, message: error.to_string() }
+    })
 }
 
 fn remember<I: Copy + Eq + Hash>(
@@ -219,8 +279,7 @@ impl Fault {
 struct Line<'a> {
     tenant: Option<String>,
     topic: Option<String>,
-    #[serde(borrow, default)]
-    text: Option<&'a RawValue>,
+    text: Option<String>,
     #[serde(borrow, default)]
     weight: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -294,6 +353,7 @@ mod tests {
     fn check(line: &str, code: Refusal, words: &str) {
         let lines = read(line);
         assert_eq!((lines.events.len(), lines.rejections.count), (0, 1), "{line}");
+        assert!(lines.texts.is_empty(), "{line}");
         let rejected = &lines.rejections.described[0];
         assert_eq!((rejected.line, rejected.code), (1, code), "{line}: {}", rejected.message);
         assert!(rejected.message.contains(words), "{line}: {}", rejected.message);
@@ -344,8 +404,34 @@ mod tests {
         check("{\"topic\":\"a\",\"tenant\":\"b\"}", Refusal::Malformed, "the path names");
         let long = format!("{{\"topic\":\"{}\"}}", "x".repeat(256));
         check(&long, Refusal::TooLarge, "256 bytes");
-        check("{\"text\":\"hello\"}", Refusal::Unsupported, "tenant programs");
+        let both = "{\"topic\":\"a\",\"text\":\"b\"}";
+        check(both, Refusal::Malformed, "topic and text: a line has one of them");
+        check("{\"text\":\"\"}", Refusal::Malformed, "text is empty");
+        check("{\"text\":7}", Refusal::Malformed, "invalid type");
+        check("{\"text\":\"a\\u0000b\"}", Refusal::Malformed, "text has a NUL at byte 1");
+        check("{\"text\":\"a\",\"weight\":0}", Refusal::Malformed, "weight: must be");
+        let long = format!("{{\"text\":\"{}\"}}", "x".repeat(4_097));
+        check(&long, Refusal::TooLarge, "text has 4097 bytes; at most 4096 are allowed");
         check(&"[".repeat(100_000), Refusal::Malformed, "not an event");
+    }
+
+    #[test]
+    fn texts_and_topics_keep_their_line_numbers() {
+        let lines = read(
+            "{\"topic\":\"a\"}\n{\"text\":\"two\\nlines #b\",\"weight\":3,\"ts\":1442015999999}\n\
+             {\"text\":\"\"}\n\n{\"text\":\"ß\"}\n{\"topic\":\"c\"}",
+        );
+        let events: Vec<u32> = lines.events.iter().map(|event| event.line).collect();
+        let bad: Vec<u32> = lines.rejections.described.iter().map(|r| r.line).collect();
+        assert_eq!((events, bad), (vec![1, 6], vec![3]));
+        let tenant = TenantId::of("acme");
+        let text = |line, text: &str, weight, ts_ms| {
+            let text = text.into();
+            LineText { line, tenant, text, weight, ts_ms }
+        };
+        let want = [text(2, "two\nlines #b", 3, NOW_MS - 1), text(5, "ß", 1, NOW_MS)];
+        assert_eq!(lines.texts, want);
+        assert_eq!(&*lines.names.tenants[&tenant], "acme");
     }
 
     #[test]
@@ -401,6 +487,11 @@ mod tests {
         let lines = Lines::read(body.as_bytes(), &rules).unwrap();
         assert_eq!((lines.events.len(), lines.rejections.count), (2, 1));
         assert!(lines.rejections.described[0].message.contains("24 days"));
+        let text = |ts: u64| format!("{{\"text\":\"a\",\"ts\":{ts}}}\n");
+        let body = text(NOW_MS - APART_MS_MAX - 1) + &text(NOW_MS - APART_MS_MAX) + &line(NOW_MS);
+        let lines = Lines::read(body.as_bytes(), &rules).unwrap();
+        assert_eq!((lines.events.len(), lines.texts.len(), lines.rejections.count), (1, 1, 1));
+        assert_eq!(lines.rejections.described[0].line, 1);
     }
 
     #[test]
@@ -419,10 +510,11 @@ mod tests {
         let seed = rand::random::<u64>();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
+        let text = "{\"text\":\"caf\u{e9} #x\",\"weight\":3}";
         let good = "{\"topic\":\"caf\u{e9}\",\"weight\":3,\"ts\":1442016000000}";
         let rules = Rules { tenant: Some("acme"), now_ms: NOW_MS, clock: Clock::Wall };
         for _ in 0..5_000 {
-            let mut body = format!("{good}\n{good}\n{good}").into_bytes();
+            let mut body = format!("{good}\n{text}\n{good}").into_bytes();
             for _ in 0..random.random_range(0..6) {
                 let at = random.random_range(0..body.len());
                 body[at] = random.random();
@@ -430,7 +522,8 @@ mod tests {
             let wanted = body.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
             let wanted = wanted.count();
             let lines = Lines::read(&body, &rules).unwrap();
-            assert_eq!(lines.events.len() + lines.rejections.count as usize, wanted);
+            let good = lines.events.len() + lines.texts.len();
+            assert_eq!(good + lines.rejections.count as usize, wanted);
             assert!(lines.events.iter().all(|e| (1..=WEIGHT_MAX).contains(&e.weight)));
         }
     }

@@ -97,7 +97,7 @@ pub struct QueryMail {
     pub reply: Reply<Result<Answer, Refused>>,
 }
 
-/// Hands events over, ready to be counted: the desk has hashed the names and checked every line.
+/// Hands events and texts over, ready to be counted: the desk has hashed the names and checked every line.
 #[derive(Debug)]
 pub struct IngestMail {
     /// What the records' offsets count from: the latest event of the request.
@@ -108,7 +108,9 @@ pub struct IngestMail {
     pub records: Vec<EventRecord>,
     /// The line of the request body each record came from, from 1.
     pub lines: Vec<u32>,
-    /// The names of the ids in `records`, each once.
+    /// The texts this shard owns: they count under the same mark as the records, or not at all.
+    pub texts: Vec<IngestText>,
+    /// The names of the ids in `records` and of the tenants in `texts`, each once.
     pub names: Vec<Name>,
     /// Which request of which producer this is; the same mark again must count once.
     pub mark: Option<Mark>,
@@ -116,6 +118,21 @@ pub struct IngestMail {
     pub grant: Grant,
     /// Gets the outcome once windows and marks have changed. Nobody listens for `received`.
     pub reply: Reply<Result<Ingested, Refused>>,
+}
+
+/// One text of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IngestText {
+    /// The line of the request body, from 1.
+    pub line: u32,
+    /// Whose.
+    pub tenant: TenantId,
+    /// What was said, checked.
+    pub text: Box<str>,
+    /// How much it counts.
+    pub weight: u32,
+    /// Milliseconds from the base time.
+    pub offset_ms: i32,
 }
 
 /// A name and the id that is its hash.
@@ -150,10 +167,10 @@ pub struct Mark {
     pub seq: u64,
 }
 
-/// What became of an [`IngestMail`]. Every event is in exactly one of the five.
+/// What became of an [`IngestMail`]. Every event and text is in exactly one of the five.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Ingested {
-    /// Events counted now.
+    /// Events counted now, or left out by their tenant's program; texts with topics or without.
     pub accepted: u32,
     /// Events the mark shows to be counted already.
     pub duplicates: u32,
