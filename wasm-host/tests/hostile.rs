@@ -11,9 +11,17 @@ use trendsrv_wasm_host::ProgramState;
 const HONEST: usize = 100;
 const HOSTILE: &str = "hostile";
 
-/// Runs a few seconds of traffic; returns the honest tenants' answers, those of the hostile one
-/// with whether its program had failed by then, and the world.
-fn run(wasm: Option<&[u8]>) -> (Vec<Vec<u8>>, Vec<(bool, Vec<u8>)>, World) {
+/// What became of a run.
+struct Outcome {
+    /// The honest tenants' answers.
+    honest: Vec<Vec<u8>>,
+    /// The hostile one's, with whether its program had failed by then.
+    hostile: Vec<(bool, Vec<u8>)>,
+    world: World,
+}
+
+/// A few seconds of traffic.
+fn run(wasm: Option<&[u8]>) -> Outcome {
     let mut world = World::new();
     if let Some(wasm) = wasm {
         world.install("hostile", wasm);
@@ -34,16 +42,16 @@ fn run(wasm: Option<&[u8]>) -> (Vec<Vec<u8>>, Vec<(bool, Vec<u8>)>, World) {
         let status = world.host().status(trendsrv_proto::TenantId::of(HOSTILE));
         hostile.push((status.state == ProgramState::Failed, answer));
     }
-    (honest, hostile, world)
+    Outcome { honest, hostile, world }
 }
 
 /// Checks one hostile program: what its fault says, and that nobody else notices.
 #[track_caller]
 fn check(what: &str, wasm: &[u8], fault: &str) {
-    let (calm_honest, calm_hostile, _) = run(None);
-    let (honest, hostile, mut world) = run(Some(wasm));
-    assert!(honest == calm_honest, "{what}: honest answers differ");
-    let failed = hostile.iter().zip(&calm_hostile).filter(|((failed, _), _)| *failed);
+    let calm = run(None);
+    let Outcome { honest, hostile, mut world } = run(Some(wasm));
+    assert!(honest == calm.honest, "{what}: honest answers differ");
+    let failed = hostile.iter().zip(&calm.hostile).filter(|((failed, _), _)| *failed);
     assert!(failed.clone().count() > 2, "{what}: it failed");
     for ((_, answer), (_, default)) in failed {
         assert!(answer == default, "{what}: the default answers for the hostile tenant");
