@@ -139,3 +139,55 @@ const fn greek_extended(c: u32) -> u32 {
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 const HIGH: u64 = ONES << 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(c: char) -> char {
+        let mut name = [0; 4];
+        let name = c.encode_utf8(&mut name).as_bytes();
+        let mut out = [0; 12];
+        write(name, &mut out, 0);
+        let text = core::str::from_utf8(&out[..name.len()]).unwrap();
+        text.chars().next().unwrap()
+    }
+
+    /// The small form, if it is one character of as many bytes.
+    fn small_form(c: char) -> Option<char> {
+        let mut small = c.to_lowercase();
+        small.next().filter(|small| small.len_utf8() == c.len_utf8())
+    }
+
+    #[test]
+    fn covered_letters_fold_as_unicode_says() {
+        for c in COVERED.into_iter().flatten().filter(|c| *c != 'ς') {
+            assert_eq!(folded(c), small_form(c).unwrap_or(c), "U+{:04X}", u32::from(c));
+        }
+        assert_eq!(folded('ς'), 'σ');
+    }
+
+    #[test]
+    fn other_letters_fold_as_unicode_says_or_stay() {
+        for c in ('\0'..=char::MAX).filter(|c| *c != 'ς') {
+            let folded = folded(c);
+            assert!(folded == c || Some(folded) == small_form(c), "U+{:04X}", u32::from(c));
+        }
+    }
+
+    /// Latin, Greek, Cyrillic, Armenian, and the forms of full width.
+    const COVERED: [core::ops::RangeInclusive<char>; 12] = [
+        '\0'..='\u{17f}',
+        '\u{1cd}'..='\u{1ef}',
+        '\u{1f8}'..='\u{21f}',
+        '\u{222}'..='\u{233}',
+        '\u{246}'..='\u{24f}',
+        '\u{377}'..='\u{37e}',
+        '\u{384}'..='\u{3ce}',
+        '\u{3d8}'..='\u{3ef}',
+        '\u{400}'..='\u{530}',
+        '\u{531}'..='\u{556}',
+        '\u{1e00}'..='\u{1f6f}',
+        '\u{ff21}'..='\u{ff3a}',
+    ];
+}
