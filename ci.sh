@@ -11,11 +11,13 @@ usage: ./ci.sh LANE…
   smoke        formatting, lints, documentation, house rules    needs rustfmt, clippy
   test         every test: `cargo test --workspace`             needs a C compiler, io_uring
   python       the Python client against its vectors            needs python3
+  guests       tenant programs: tests, rebuilt ones compared     needs rustup or the wasm target;
+               with the committed, the examples                clang, wasm-ld, node, npm
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
   fuzz         each fuzz target for FUZZ_SECONDS (default 20)   needs nightly, cargo-fuzz
 
-The lanes sim, crash, flips, guests and icount arrive with what they test.
+The lanes sim, crash, flips and icount arrive with what they test.
 END
 }
 
@@ -47,6 +49,33 @@ lane_test() {
 lane_python() {
   command -v python3 >/dev/null || skip "python3 is not installed"
   python3 -m unittest discover --start-directory clients/python --pattern 'test_*.py'
+}
+
+# Programs are committed as they are built: the same bytes again, or the lane fails.
+lane_guests() {
+  local target=wasm32-unknown-unknown tool program out
+  if ! [ -d "$(rustc --print target-libdir --target $target)" ]; then
+    command -v rustup >/dev/null || skip "no rustup, so no target $target"
+    rustup target add $target || skip "the target $target cannot be installed here"
+  fi
+  for tool in clang wasm-ld node npm; do
+    command -v "$tool" >/dev/null || say "$tool is not installed: its example is not built"
+  done
+  out=$(mktemp -d)
+  # Expanded now: the function's variable is gone when the trap runs.
+  trap "rm -rf '$out'" EXIT
+  guests/build.sh "$out"
+  for program in "$out"/*.wasm guests/wasm/*.wasm; do
+    program=$(basename "$program")
+    cmp "$out/$program" "guests/wasm/$program" ||
+      fail "$program is not what its source gives: run guests/build.sh and commit it"
+  done
+  cd guests
+  cargo fmt --all --check
+  cargo clippy --locked --all-targets -- -D warnings
+  cargo clippy --locked --release --target $target -p trend-trending -p trend-hashtags \
+    -p trend-log-signatures -p my-program -- -D warnings
+  cargo test --locked
 }
 
 # Each benchmark with its own small arguments, and each load scenario for a second. An example
@@ -124,7 +153,7 @@ lane_fuzz() {
 }
 for lane in "$@"; do
   case $lane in
-    smoke | test | python | bench-smoke | fork | fuzz) ;;
+    smoke | test | python | guests | bench-smoke | fork | fuzz) ;;
     *)
       printf 'no lane is called %s\n\n' "$lane" >&2
       usage >&2
