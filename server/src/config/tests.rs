@@ -227,11 +227,15 @@ fn the_plan_adds_up() {
 }
 
 #[test]
-fn a_tenant_of_twelve_topics_costs_at_most_four_kibibytes() {
-    let config = config(&["--shards", "1", "--topics-max", "1200000"]);
-    let plan = MemoryPlan::new(&config);
-    let tenant = plan.planned_bytes() / config.tenants_max as u64;
-    assert!(tenant <= 4 << 10, "{tenant} bytes\n{plan}");
+fn a_tenant_of_twelve_topics_costs_at_most_four_kibibytes_and_six_with_its_program() {
+    for (program, bytes_max) in [("native", 4 << 10), ("trending", 10 << 10)] {
+        let flags = ["--shards", "1", "--topics-max", "1200000", "--default-program", program];
+        let config = config(&flags);
+        let plan = MemoryPlan::new(&config);
+        let tenant = plan.planned_bytes() / config.tenants_max as u64;
+        assert!(tenant <= bytes_max, "{tenant} bytes\n{plan}");
+        assert!(plan.to_string().contains("program instances"), "{plan}");
+    }
 }
 
 #[test]
@@ -252,6 +256,34 @@ fn warns_when_the_machine_is_too_small() {
     let machine = Machine { cores: vec![0], memory_bytes: Some(1 << 30) };
     let loaded = Config::load(&flags, &[], &machine).expect("allowed");
     assert!(loaded.warnings.iter().any(|w| w.contains("machine has 1024 MiB")));
+}
+
+#[test]
+fn programs_have_their_places() {
+    let plain = config(&[]);
+    assert_eq!(plain.default_program, DefaultProgram::Named(ProgramName::trending()));
+    assert_eq!((plain.program_cache, plain.programs_dir), (ProgramCache::Off, None));
+    let cache = |flags: &[&str], environment: &[(&str, &str)]| {
+        load(flags, environment).expect("good").config.program_cache
+    };
+    let home = [("HOME", "/users/me")];
+    let usual = |path: &str| ProgramCache::Usual(path.into());
+    assert_eq!(cache(&[], &home), usual("/users/me/.cache/trendsrv"));
+    let both = [("HOME", "/users/me"), ("XDG_CACHE_HOME", "/var/cache")];
+    assert_eq!(cache(&[], &both), usual("/var/cache/trendsrv"));
+    let relative = [("HOME", "/users/me"), ("XDG_CACHE_HOME", "cache")];
+    assert_eq!(cache(&[], &relative), usual("/users/me/.cache/trendsrv"));
+    assert_eq!(cache(&["--program-cache", "off"], &home), ProgramCache::Off);
+    assert_eq!(cache(&["--program-cache", "/c"], &home), ProgramCache::Asked("/c".into()));
+    let native = config(&["--default-program", "native", "--programs-dir", "/p"]);
+    assert_eq!(native.default_program, DefaultProgram::Native);
+    assert_eq!(native.programs_dir, Some("/p".into()));
+    refusal(
+        &["--default-program", "No Name"],
+        &[],
+        &["flag --default-program", "trending, native or a program", "a-z"],
+    );
+    refusal(&["--program-cache", ""], &[], &["flag --program-cache", "path of a directory"]);
 }
 
 #[test]
