@@ -10,3 +10,4 @@ mod names;
 mod startup;
 mod subscriptions;
 mod tenants;
+mod texts;

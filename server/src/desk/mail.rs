@@ -97,7 +97,8 @@ pub struct QueryMail {
     pub reply: Reply<Result<Answer, Refused>>,
 }
 
-/// Hands events and texts over, ready to be counted: the desk has hashed the names and checked every line.
+/// Hands events and texts over, ready to be counted: the desk has hashed the names and checked
+/// every line.
 #[derive(Debug)]
 pub struct IngestMail {
     /// What the records' offsets count from: the latest event of the request.

@@ -13,7 +13,8 @@ mod process;
 mod sandbox;
 
 pub(crate) use http::{Http, escape};
-pub(crate) use peer::{Event, Peer, Refusal, Witness, events_frame, hello, named_frame, resealed};
+pub(crate) use peer::{Event, Peer, Refusal, Witness};
+pub(crate) use peer::{events_frame, hello, named_frame, resealed, text_frame};
 pub(crate) use process::{Exit, Server, command};
 pub(crate) use sandbox::without_io_uring;
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use trendsrv_client::Answer;
 use trendsrv_client::proto::{
     AckMode, EventRecord, EventsHead, Frame, Header, Hello, NamedEvent, NamedWriter, NeedEntry,
-    Query, Rank, RetryClass, Split, TenantId, TopicId, Welcome, encode_events, split,
+    Query, Rank, RetryClass, Split, TenantId, TextEvent, TextWriter, TopicId, Welcome,
+    encode_events, split,
 };
 
 /// See the module header.
@@ -271,6 +272,19 @@ pub(crate) fn named_frame(seq: u64, events: &[Event<'_>]) -> Vec<u8> {
     for &(tenant, topic, weight, ts_ms) in events {
         let offset_ms = offset(base_ms, ts_ms);
         writer.push(NamedEvent { tenant, topic, weight, offset_ms }).unwrap();
+    }
+    writer.finish();
+    frame
+}
+
+/// The bytes of a TEXT frame; an event's topic is the text.
+pub(crate) fn text_frame(seq: u64, events: &[Event<'_>]) -> Vec<u8> {
+    let base_ms = events.first().map_or(0, |event| event.3);
+    let mut frame = Vec::new();
+    let mut writer = TextWriter::new(&mut frame, EventsHead::new(seq, base_ms, 1));
+    for &(tenant, text, weight, ts_ms) in events {
+        let offset_ms = offset(base_ms, ts_ms);
+        writer.push(TextEvent { tenant, text, weight, offset_ms }).unwrap();
     }
     writer.finish();
     frame
