@@ -6,7 +6,6 @@
 //!   between them stays, so a path keeps its shape: `/users/12345` is `/users/<n>`.
 
 use crate::bytes::{LETTER, SIGN, SPACE, TOKEN, bits, run_end};
-use crate::token::HEX_BYTES_MIN;
 use crate::{times, token};
 use trend_guest::limits::NAME_BYTES_MAX;
 
@@ -25,50 +24,34 @@ impl Template {
         Self { bytes: [0; NAME_BYTES_MAX], len: 0, is_full: false }
     }
 
-    /// The template of a line.
+    /// The template of a line. What is not masked is copied in stretches as long as may be.
     pub fn of(&mut self, line: &[u8]) -> &[u8] {
         self.len = 0;
         self.is_full = false;
         let mut quotes = Quotes { unclosed: [false; 2] };
         let mut at = times::end(line);
+        let mut plain = at;
         while at < line.len() && !self.is_full {
-            at = self.next(line, at, &mut quotes);
+            let start = at;
+            let part = next(line, at, plain, &mut quotes);
+            at = part.end;
+            if let Kind::Plain = part.kind
+                && at - plain <= NAME_BYTES_MAX
+            {
+                continue;
+            }
+            self.text(line.get(plain..start).unwrap_or_default());
+            plain = at;
+            match part.kind {
+                Kind::Plain => plain = start,
+                Kind::Space => self.space(),
+                Kind::Quoted => self.text(b"<str>"),
+                Kind::Token => token::write(line.get(start..at).unwrap_or_default(), self),
+            }
         }
+        self.text(line.get(plain..at).unwrap_or_default());
         let text = self.bytes.get(..self.len).unwrap_or_default();
         text.strip_suffix(b" ").unwrap_or(text)
-    }
-
-    /// Writes what begins here; returns its end.
-    fn next(&mut self, line: &[u8], at: usize, quotes: &mut Quotes) -> usize {
-        let of = bits(line, at);
-        if of & TOKEN != 0 {
-            let mut end = run_end(line, at, LETTER);
-            let is_word = bits(line, end) & TOKEN == 0;
-            if !is_word {
-                end = run_end(line, end, TOKEN);
-            }
-            match line.get(at..end) {
-                Some(word) if is_word && word.len() < HEX_BYTES_MIN => self.text(word),
-                Some(token) => token::write(token, self),
-                None => {}
-            }
-            return end;
-        }
-        if of & SPACE != 0 {
-            self.space();
-            return run_end(line, at, SPACE);
-        }
-        if let Some(end) = quotes.end(line, at) {
-            self.text(b"<str>");
-            return end;
-        }
-        let end = at + 1 + usize::from(of & SIGN != 0);
-        match line.get(at..end) {
-            Some([_, 0x80..0xa0]) => self.space(),
-            Some(other) => self.text(other),
-            None => {}
-        }
-        end
     }
 
     /// Appends UTF-8, cut at a character's end when it does not fit.
@@ -103,6 +86,53 @@ impl Template {
 impl Default for Template {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A part of a line.
+struct Part {
+    kind: Kind,
+    end: usize,
+}
+
+/// What becomes of a part.
+enum Kind {
+    /// It stays.
+    Plain,
+    /// It becomes one space.
+    Space,
+    /// It becomes `<str>`.
+    Quoted,
+    /// What it is decides.
+    Token,
+}
+
+/// The part that begins here, behind a plain stretch from `plain` on.
+#[inline]
+fn next(line: &[u8], at: usize, plain: usize, quotes: &mut Quotes) -> Part {
+    let of = bits(line, at);
+    if of & TOKEN != 0 {
+        let letters = run_end(line, at, LETTER);
+        if bits(line, letters) & TOKEN == 0 {
+            // Every mask needs a digit or a colon.
+            return Part { kind: Kind::Plain, end: letters };
+        }
+        return Part { kind: Kind::Token, end: run_end(line, letters, TOKEN) };
+    }
+    if of & SPACE != 0 {
+        let end = run_end(line, at + 1, SPACE);
+        // One space behind a plain character is as it should be.
+        let is_plain = end == at + 1 && at > plain && line.get(at) == Some(&b' ');
+        return Part { kind: if is_plain { Kind::Plain } else { Kind::Space }, end };
+    }
+    if of & SIGN != 0 {
+        let is_control = line.get(at + 1).is_some_and(|byte| (0x80..0xa0).contains(byte));
+        let kind = if is_control { Kind::Space } else { Kind::Plain };
+        return Part { kind, end: line.len().min(at + 2) };
+    }
+    match quotes.end(line, at) {
+        Some(end) => Part { kind: Kind::Quoted, end },
+        None => Part { kind: Kind::Plain, end: at + 1 },
     }
 }
 

@@ -142,7 +142,7 @@ fn write_numbers(token: &[u8], out: &mut Template) {
 }
 
 /// Shortest run of hex digits that is an id.
-pub(crate) const HEX_BYTES_MIN: usize = 8;
+const HEX_BYTES_MIN: usize = 8;
 
 /// How much of a token decides what it is.
 const SHAPE_BYTES_MAX: usize = 64;
