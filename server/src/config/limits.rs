@@ -49,6 +49,8 @@ pub const COMPILES_AT_ONCE_MAX: usize = 2;
 pub const COMPILES_WAITING_MAX: usize = 16;
 /// Bytes of one program's artefact.
 pub const ARTEFACT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all artefacts that a server runs; more: TOO_LARGE.
+pub const CODE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of all artefacts in the cache; more: the oldest leave.
 pub const CACHE_BYTES_MAX: u64 = 256 << 20;
 /// Uploaded programs; more: TOO_LARGE.
@@ -58,6 +60,7 @@ pub const ASSIGNMENTS_MAX: usize = 1 << 20;
 /// Bytes of the journal of programs.
 pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 
+const _: () = assert!(CODE_BYTES_MAX >= ARTEFACT_BYTES_MAX);
 const _: () = assert!(COMPILES_WAITING_MAX >= COMPILES_AT_ONCE_MAX);
 const _: () = assert!(COMPILE_MS_MAX > COMPILE_CPU_SECONDS_MAX * 1_000);
 const _: () = assert!(PROGRAMS_MAX + 8 <= trendsrv_wasm_host::limits::PROGRAMS_MAX);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   per shard = tenants + windows (every tenant at the smallest tier) + names + producers
-//!             + receive buffers
+//!             + receive buffers + program instances
 //!   planned   = shards x per shard + program                 what full tables hold at rest
 //!   cap       = planned + what the window budget allows above the smallest tier
 //!             + passing: early events, connections, requests  what a busy moment may add
@@ -16,13 +16,15 @@ use std::fmt;
 
 use serde::Serialize;
 use trendsrv_shard::{
-    EARLY_MAX_DEFAULT, MARK_BYTES, TENANT_RECORD_BYTES, TOPIC_ENTRY_BYTES, index_words,
+    EARLY_MAX_DEFAULT, MARK_BYTES, SAMPLE_BYTES_MAX_DEFAULT, TENANT_RECORD_BYTES,
+    TOPIC_ENTRY_BYTES, index_words,
 };
 
-use super::Config;
 use super::limits::{
-    DESK_MAIL_MAX, HTTP_BODIES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
+    CODE_BYTES_MAX, DESK_MAIL_MAX, HTTP_BODIES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX,
+    HTTP_HEAD_BYTES_MAX,
 };
+use super::{Config, DefaultProgram};
 
 /// One line of the plan.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -65,7 +67,8 @@ impl MemoryPlan {
         let producer_bytes = buckets(config.producers_max) * MARK_BYTES;
         let table =
             |what, max: usize, bytes: usize| Line { what, max: max as u64, bytes: bytes as u64 };
-        let per_shard = vec![
+        let instances = line("program instances", tenants as u64, PROGRAM_INSTANCE_BYTES);
+        let mut per_shard = vec![
             table("tenants", tenants, tenant_bytes),
             windows,
             table("names", topics, topic_bytes),
@@ -73,14 +76,26 @@ impl MemoryPlan {
             line("receive buffers", RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES),
         ];
         let shards = config.shards;
-        let passing = vec![
+        let shards_of = |line: Line| Line {
+            max: line.max.saturating_mul(shards as u64),
+            bytes: line.bytes.saturating_mul(shards as u64),
+            ..line
+        };
+        let mut passing = vec![
             line("early events", (EARLY_MAX_DEFAULT * shards) as u64, EARLY_BYTES),
             line("connections", (config.connections_max * shards) as u64, CONNECTION_BYTES),
             line("http connections", HTTP_CONNECTIONS_MAX as u64, HTTP_HEAD_BYTES_MAX as u64),
             // A body's events take up to three times its text, beside the text.
             line("http bodies", HTTP_BODIES_MAX as u64, 4 * HTTP_BODY_BYTES_MAX as u64),
             line("desk mail", (DESK_MAIL_MAX * shards) as u64, DESK_MAIL_BYTES),
+            line("program code", shards as u64, CODE_BYTES_MAX as u64),
+            line("samples", shards as u64, SAMPLE_BYTES_MAX_DEFAULT as u64),
         ];
+        match config.default_program {
+            DefaultProgram::Named(_) => per_shard.push(instances),
+            // Only tenants that are assigned a program have an instance.
+            DefaultProgram::Native => passing.push(shards_of(instances)),
+        }
         MemoryPlan {
             shards: shards as u64,
             per_shard,
@@ -166,3 +181,6 @@ const RECEIVE_BUFFER_BYTES: u64 = 64 << 10;
 const CONNECTION_BYTES: u64 = 512;
 const DESK_MAIL_BYTES: u64 = 256;
 const PROGRAM_BYTES: u64 = 16 << 20;
+/// A live instance of the default program, measured over 100,000 of them: one page of its memory
+/// that it touches, its globals and tables, its share of a Store.
+const PROGRAM_INSTANCE_BYTES: u64 = 5_734;

@@ -282,7 +282,7 @@ fn plain_problem_of(error: &LibraryError) -> Problem {
         LibraryError::Reserved(_) | LibraryError::InUse { .. } | LibraryError::Default(_) => {
             Problem::malformed(message).with_status(StatusCode::CONFLICT)
         }
-        LibraryError::TooMany | LibraryError::TooManyAssignments(_) => {
+        LibraryError::TooMany | LibraryError::TooMuchCode | LibraryError::TooManyAssignments(_) => {
             Problem::new(Refusal::TooLarge, message).with_status(StatusCode::CONFLICT)
         }
         LibraryError::Unknown(_) => Problem::not_found(message),

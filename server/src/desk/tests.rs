@@ -8,15 +8,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trendsrv_proto::{NameKind, Refusal, Trend};
+use trendsrv_proto::{NameKind, Refusal, TenantId, Trend};
+use trendsrv_wasm_host::{ProgramLine, ProgramState, TenantProgram};
 
 use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
 use super::listener::HttpLimits;
-use super::mail::{DeskMail, IngestMail, Ingested, QueryMail, Refused, Rejected, mailbox};
+use super::mail::{
+    DeskMail, IngestMail, Ingested, ProgramMail, QueryMail, Refused, Rejected, mailbox,
+};
 use super::shards::Shards;
 use super::{DeskHandle, FrontDesk, Phase, PhaseCell, openapi};
 use crate::config::limits::{DESK_MAIL_MAX, HTTP_BODY_BYTES_MAX, HTTP_LINES_MAX};
 use crate::config::{Config, Machine, MemoryPlan};
+use crate::programs::{Builder, Compiler, Library, ProgramName, Recipe};
+
+mod programs;
 
 const SHARDS: usize = 2;
 
@@ -27,6 +33,7 @@ struct Fake {
     tenants: BTreeMap<Box<str>, BTreeMap<Box<str>, u64>>,
     marks: HashMap<u64, u64>,
     held: Vec<DeskMail>,
+    programs: HashMap<TenantId, Box<str>>,
 }
 
 impl Fake {
@@ -59,12 +66,13 @@ impl Fake {
                 DeskMail::Stats(reply) => {
                     let _ = reply.send(self.stats());
                 }
+                DeskMail::Program(mail) => self.program(mail),
             }
         }
     }
 
     fn ingest(&mut self, ingest: IngestMail) {
-        let events = u32::try_from(ingest.records.len()).unwrap();
+        let events = u32::try_from(ingest.records.len() + ingest.texts.len()).unwrap();
         let name = |kind: NameKind, id: u64| {
             let mut names = ingest.names.iter();
             names.find(|n| (n.kind, n.id) == (kind, id)).unwrap().name.clone()
@@ -96,6 +104,12 @@ impl Fake {
             }
             let topics = self.tenants.entry(name(NameKind::Tenant, record.tenant().0)).or_default();
             *topics.entry(topic).or_default() += u64::from(record.weight());
+            done.accepted += 1;
+        }
+        // This shard's programs take the whole text for the topic.
+        for text in &ingest.texts {
+            let topics = self.tenants.entry(name(NameKind::Tenant, text.tenant.0)).or_default();
+            *topics.entry(text.text.clone()).or_default() += u64::from(text.weight);
             done.accepted += 1;
         }
         let _ = ingest.reply.send(Ok(done));
@@ -141,7 +155,49 @@ impl Fake {
             topics: lines,
             tldr: None,
             program: None,
+            program_fault: None,
         })
+    }
+
+    /// Assigns what it is told, and counts one call for each tenant.
+    fn program(&mut self, mail: ProgramMail) {
+        match mail {
+            ProgramMail::Install { reply, .. } | ProgramMail::Remove { reply, .. } => {
+                let _ = reply.send(Ok(()));
+            }
+            ProgramMail::Assign { tenant, program, reply } => {
+                match program {
+                    Some(program) => self.programs.insert(tenant, program),
+                    None => self.programs.remove(&tenant),
+                };
+                let _ = reply.send(Ok(()));
+            }
+            ProgramMail::Status { tenant, reply } => {
+                let program = self.programs.get(&tenant).cloned();
+                let _ = reply.send(TenantProgram {
+                    program: program.unwrap_or_else(|| "trending".into()),
+                    state: ProgramState::Running,
+                    faults: 2,
+                    last_error: Some("no fuel left".into()),
+                    retry_at_ms: None,
+                    calls: 1,
+                    fuel_used: 3,
+                });
+            }
+            ProgramMail::List { reply } => {
+                let line = |name: Box<str>| ProgramLine {
+                    name,
+                    hash: [0; 32],
+                    assigned: 1,
+                    is_default: false,
+                    instances: 1,
+                    calls: 1,
+                    faults: 2,
+                    fuel_used: 3,
+                };
+                let _ = reply.send(self.programs.values().cloned().map(line).collect());
+            }
+        }
     }
 
     fn stats(&self) -> ShardStats {
@@ -161,6 +217,19 @@ impl Fake {
             refused: vec![(Refusal::Future, 3)],
         }
     }
+}
+
+/// A library without engines: whatever `cat` makes of a module passes for its artefact, and a
+/// module that begins with "bad" is rejected.
+fn library() -> Library {
+    let script = r#"wasm=$(cat)
+case $wasm in bad*) echo '{"message":"no memory (at byte 7)"}' >&2; exit 3;; esac
+printf %s "$wasm""#;
+    let arguments = vec!["-c".to_owned(), script.to_owned()];
+    let time_max = Duration::from_secs(30);
+    let recipe = Recipe { program: "/bin/sh".into(), arguments, time_max };
+    let builder = Builder::new(Compiler::new(recipe), None);
+    Library::new(builder, Vec::new(), Some(ProgramName::trending()), 2)
 }
 
 /// A desk with two fake shards behind it.
@@ -202,12 +271,20 @@ impl Server {
         let phase = PhaseCell::default();
         phase.set(Phase::Ready);
         let plan = MemoryPlan::new(&config);
-        let desk = desk.start(&config, plan, shards, phase.clone()).unwrap();
+        let desk = desk.start(&config, plan, shards, library(), phase.clone()).unwrap();
         Server { address, phase, rings, desk: Some(desk) }
     }
 
     fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
+    }
+
+    fn put(&self, path: &str, body: &str) -> Reply {
+        self.send("PUT", path, &[], body.as_bytes())
+    }
+
+    fn delete(&self, path: &str) -> Reply {
+        self.send("DELETE", path, &[], b"")
     }
 
     fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
@@ -305,7 +382,7 @@ fn events_sent_are_trending() {
          \"total\":4,\"events\":0,\"distinct\":2,\"distinct_exact\":true,\"exact\":true,\
          \"certified\":true,\"error_bound\":0,\"late\":0,\"dropped\":0,\"shed\":0,\"topics\":[{\
          \"topic\":\"mars rover\",\"count\":3,\"low\":3,\"high\":3,\"velocity\":-1.234,\
-         \"score\":0.500,\"trend\":\"rising\",\"sample\":null}],\"tldr\":null,\"program\":null}"
+         \"score\":0.500,\"trend\":\"rising\",\"sample\":null}],\"tldr\":null,\"program\":null,\"program_fault\":null}"
     );
     assert!(server.rings.load(Ordering::Relaxed) >= 2, "the doorbell rings for each mail");
 }
@@ -383,6 +460,36 @@ fn mixed_events_reach_their_owners() {
     let shards: Vec<_> = list["tenants"].as_array().unwrap().iter().map(|t| &t["shard"]).collect();
     assert_eq!(shards.len(), 2);
     assert_ne!(shards[0], shards[1]);
+}
+
+#[test]
+fn texts_and_topics_of_one_body_reach_their_owners() {
+    let server = Server::start();
+    let [a, b] = Server::tenants_apart();
+    let body = format!(
+        "{{\"tenant\":\"{a}\",\"text\":\"said\",\"weight\":2}}\n\
+         {{\"tenant\":\"{b}\",\"topic\":\"x\"}}\n\
+         {{\"tenant\":\"{b}\",\"topic\":\"x\",\"text\":\"y\"}}\n\
+         {{\"tenant\":\"full\",\"text\":\"said\"}}\n\
+         {{\"tenant\":\"{b}\",\"text\":\"x\"}}\n"
+    );
+    let headers = [("trend-producer", "p"), ("trend-seq", "1")];
+    let sent = server.post("/v1/events", &headers, &body).json();
+    let rejected = sent["rejected"].as_array().unwrap();
+    let told: Vec<_> = rejected.iter().map(|r| (r["line"].as_u64(), r["code"].as_str())).collect();
+    // The owner of "full" refuses its whole part.
+    assert!(told.contains(&(Some(3), Some("MALFORMED"))), "{sent}");
+    assert!(told.contains(&(Some(4), Some("TENANTS_FULL"))), "{sent}");
+    let lines = body.replace("\"full\"", &format!("\"{a}\""));
+    let sent = server.post("/v1/events", &[("trend-producer", "q"), ("trend-seq", "1")], &lines);
+    assert_eq!(sent.json()["accepted"], 4, "{sent:?}");
+    let again = server.post("/v1/events", &[("trend-producer", "q"), ("trend-seq", "1")], &lines);
+    assert_eq!(
+        (again.json()["accepted"].as_u64(), again.json()["duplicates"].as_u64()),
+        (Some(0), Some(4))
+    );
+    let counted = server.get(&format!("/v1/tenants/{a}/trending?rank=count")).json();
+    assert!(counted["topics"][0]["topic"] == "said", "{counted}");
 }
 
 #[test]
@@ -650,27 +757,34 @@ fn the_description_matches_the_routes_and_replies() {
     let document: Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
     let server = Server::start();
     for (path, operations) in document["paths"].as_object().unwrap() {
-        let path = path.replace("{tenant}", "nobody");
+        let path = path.replace("{tenant}", "nobody").replace("{name}", "nobody");
         for (method, operation) in operations.as_object().unwrap() {
             let reply = server.send(&method.to_ascii_uppercase(), &path, &[], b"");
             let described = operation["responses"].get(reply.status.to_string());
             assert!(described.is_some(), "{method} {path}: {}", reply.status);
             assert_ne!(reply.status, 405, "{method} {path}");
-            assert!(!reply.body.contains("NOT_FOUND"), "{method} {path} is no route");
+            assert!(!reply.body.contains("no such path"), "{method} {path} is no route");
         }
     }
-    let routes = include_str!("routes.rs").matches(".route(\"").count();
+    let sources = [include_str!("routes.rs"), include_str!("programs.rs")];
+    let routes: usize = sources.iter().map(|text| text.matches(".route(\"").count()).sum();
     assert_eq!(document["paths"].as_object().unwrap().len(), routes);
     assert_eq!(server.get("/openapi.json").json(), document);
     server.post("/v1/tenants/t/events", &[], "{\"topic\":\"a\"}");
     let answer = server.get("/v1/tenants/t/trending").json();
     let page = server.get("/v1/tenants").json();
+    let uploaded = server.put("/v1/programs/mine", "wasm").json();
+    let status = server.put("/v1/tenants/t/program", "{\"program\":\"mine\"}").json();
+    let program = server.get("/v1/programs/mine").json();
     let schemas = &document["components"]["schemas"];
     let line = &schemas["TenantPage"]["properties"]["tenants"]["items"];
     for (name, schema, value) in [
         ("answer", &schemas["Answer"], &answer),
         ("topic", &schemas["Topic"], &answer["topics"][0]),
         ("tenant", line, &page["tenants"][0]),
+        ("uploaded", &schemas["Uploaded"], &uploaded),
+        ("program", &schemas["Program"], &program),
+        ("tenant's program", &schemas["TenantProgram"], &status),
     ] {
         let keys =
             |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };

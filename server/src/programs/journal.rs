@@ -289,11 +289,11 @@ impl Kept {
             name: name.clone(),
             hash: hash.clone(),
         };
-        let assign = |(tenant, program): (&Box<str>, &ProgramName)| Change::Assign {
+        let programs = self.programs.iter().map(put);
+        programs.chain(self.assignments.iter().map(|(tenant, program)| Change::Assign {
             tenant: tenant.clone(),
             program: program.clone(),
-        };
-        self.programs.iter().map(put).chain(self.assignments.iter().map(assign))
+        }))
     }
 
     fn len(&self) -> usize {

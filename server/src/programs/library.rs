@@ -17,7 +17,7 @@ use super::cache::hex;
 use super::compiler::CompileError;
 use super::journal::{Change, Journal, JournalError};
 use super::name::ProgramName;
-use crate::config::limits::PROGRAMS_MAX;
+use crate::config::limits::{CODE_BYTES_MAX, PROGRAMS_MAX};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard};
@@ -81,6 +81,9 @@ pub enum LibraryError {
     /// There are enough.
     #[error("{PROGRAMS_MAX} programs are here already: remove one that no tenant runs")]
     TooMany,
+    /// There is enough machine code.
+    #[error("all programs together would have more than {CODE_BYTES_MAX} bytes of machine code")]
+    TooMuchCode,
     /// There is none of this name.
     #[error("no program is called {0}: GET /v1/programs lists them")]
     Unknown(ProgramName),
@@ -206,6 +209,11 @@ impl Shelves {
         let uploaded = self.entries.values().filter(|entry| !entry.shipped).count();
         if before.is_none() && !entry.shipped && uploaded >= PROGRAMS_MAX {
             return Err(LibraryError::TooMany);
+        }
+        let others = self.entries.iter().filter(|(other, _)| **other != name);
+        let others: usize = others.map(|(_, other)| other.artefact_bytes).sum();
+        if others + entry.artefact_bytes > CODE_BYTES_MAX {
+            return Err(LibraryError::TooMuchCode);
         }
         let is_new = before.is_none();
         entry.assigned = before.map_or(0, |before| before.assigned);

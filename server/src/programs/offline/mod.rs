@@ -20,6 +20,7 @@ use crate::desk::mail::{DeskMail, QueryMail};
 use anyhow::{Context as _, anyhow, bail};
 use recording::{Line, Recording};
 use report::{Fault, Report, TenantReport};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use trendsrv_proto::{Clock, EventRecord, NameKind, Rank, Span, TenantId, TopicId};
 use trendsrv_shard::{
@@ -165,16 +166,14 @@ impl<'a> Trial<'a> {
     fn texts_of(&mut self, tenant: &str, lines: &[&Line]) {
         let (base_ms, span) = times(lines);
         let id = TenantId::of(tenant);
-        let text = |line: &&'_ Line| line.text.is_some();
-        let with_text: Vec<&Line> = lines.iter().copied().filter(|line| text(&line)).collect();
-        self.report.without_text += (lines.len() - with_text.len()) as u64;
-        let texts: Vec<Text<'_>> = with_text
+        let texts: Vec<Text<'_>> = lines
             .iter()
             .filter_map(|line| {
                 let (weight, offset_ms) = (line.weight, offset(base_ms, line.ts_ms));
                 Some(Text { tenant: id, text: line.text.as_deref()?, weight, offset_ms })
             })
             .collect();
+        self.report.without_text += (lines.len() - texts.len()) as u64;
         if texts.is_empty() {
             return;
         }
@@ -236,7 +235,7 @@ impl<'a> Trial<'a> {
             let counted = self.counts.get(line.name.as_str()).copied().unwrap_or_default();
             self.report.tenants.push(TenantReport::new(answer, status, &counted));
         }
-        self.report.tenants.sort_by(|a, b| b.events().cmp(&a.events()));
+        self.report.tenants.sort_by_key(|tenant| Reverse(tenant.events()));
         for counted in self.counts.values() {
             self.report.count(counted);
         }
