@@ -100,7 +100,8 @@ fn too_little_locked_memory_is_told_with_the_limit_and_the_remedy() {
 
 #[test]
 fn four_shards_serve_unprivileged_inside_8_mib_of_locked_memory() {
-    let mut command = with_memlock(8_192, &["--clock", "event", "--shards", "4"]);
+    let flags = ["--clock", "event", "--shards", "4", "--program-cache", "off"];
+    let mut command = with_memlock(8_192, &flags);
     if is_root() {
         // Root may lock without limit: be nobody.
         command.uid(NOBODY).gid(NOBODY);

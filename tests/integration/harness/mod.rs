@@ -12,7 +12,7 @@ mod peer;
 mod process;
 mod sandbox;
 
-pub(crate) use http::{Http, escape};
+pub(crate) use http::{Http, Reply, escape};
 pub(crate) use peer::{Event, Peer, Refusal, Witness};
 pub(crate) use peer::{events_frame, hello, named_frame, resealed, text_frame};
 pub(crate) use process::{Exit, Server, command};

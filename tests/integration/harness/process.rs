@@ -1,6 +1,6 @@
 //! The server as a process: started, listened to, stopped, and its log judged.
 
-use super::DEADLINE;
+use super::{DEADLINE, Http};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -57,6 +57,22 @@ impl Server {
         let mut process = Process::spawn(command);
         let Some((tcp, http)) = process.wait_for_ready() else { return Err(process.exit()) };
         Ok(Self { process, allowed: ALWAYS_ALLOWED.to_vec(), tcp, http })
+    }
+
+    /// Its HTTP side.
+    pub(crate) fn http(&self) -> Http {
+        Http(self.http)
+    }
+
+    /// The processes it has started.
+    pub(crate) fn children(&self) -> Vec<String> {
+        let tasks = format!("/proc/{}/task", self.process.child.id());
+        let threads = std::fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path());
+        let of = |thread: PathBuf| {
+            let children = std::fs::read_to_string(thread.join("children")).unwrap_or_default();
+            children.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        threads.flat_map(of).collect()
     }
 
     /// Lets its log hold warnings with this text.
@@ -177,13 +193,15 @@ impl Drop for Process {
     }
 }
 
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("--listen", "127.0.0.1:0"),
     ("--http", "127.0.0.1:0"),
     ("--tenants-max", "2000"),
     ("--window-memory", "64MiB"),
     ("--producers-max", "1024"),
     ("--connections-max", "256"),
+    // Each program of the server is compiled once for all tests.
+    ("--program-cache", concat!(env!("CARGO_TARGET_TMPDIR"), "/program-cache")),
 ];
 
 /// Machines have different numbers of cores.
