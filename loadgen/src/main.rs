@@ -35,6 +35,7 @@ mod sample;
 mod scenario;
 mod server;
 mod tally;
+mod told;
 mod wire;
 mod zipf;
 

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use trendsrv_proto::limits::{TIME_MS_MAX, WEIGHT_MAX};
-use trendsrv_proto::{NameError, check_name};
+use trendsrv_proto::{NameError, TextError, check_name, check_text};
 
 /// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(crate) struct Record<'a> {
     pub(crate) ts_ms: u64,
     pub(crate) topic: &'a str,
     pub(crate) weight: u32,
-    /// The line has a text column.
-    pub(crate) has_text: bool,
+    /// The text column, where the line has one.
+    pub(crate) text: Option<&'a str>,
 }
 
 /// What is wrong with a file, where, and what to do.
@@ -46,6 +46,10 @@ pub(crate) enum Wrong {
     Columns(usize),
     #[error("{column}: {source}")]
     Name { column: &'static str, source: NameError },
+    #[error("the line has no column 5, the text; leave out --text to send topics")]
+    NoText,
+    #[error("column 5: {0}")]
+    Text(TextError),
     #[error("ts_ms is {0:?}; write milliseconds since 1970, at most {TIME_MS_MAX}")]
     Time(String),
     #[error("weight is {0:?}; write a whole number from 1 to {WEIGHT_MAX}")]
@@ -63,6 +67,7 @@ pub(crate) struct Reader {
     line: u64,
     bytes: Vec<u8>,
     last_ms: u64,
+    needs_text: bool,
 }
 
 impl Reader {
@@ -83,7 +88,14 @@ impl Reader {
     }
 
     fn new(input: Box<dyn BufRead>, file: &Path) -> Self {
-        Self { input, file: file.to_owned(), line: 0, bytes: Vec::new(), last_ms: 0 }
+        let (line, last_ms, needs_text) = (0, 0, false);
+        Self { input, file: file.to_owned(), line, bytes: Vec::new(), last_ms, needs_text }
+    }
+
+    /// From now on every line must have a text that can be sent.
+    pub(crate) const fn needs_text(mut self, needs_text: bool) -> Self {
+        self.needs_text = needs_text;
+        self
     }
 
     /// The next record; none at the end of the file.
@@ -105,7 +117,7 @@ impl Reader {
         if self.bytes.last() == Some(&b'\n') {
             self.bytes.pop();
         }
-        match parse(&self.bytes) {
+        match parse(&self.bytes, self.needs_text) {
             Ok(record) if record.ts_ms < self.last_ms => {
                 let (ts_ms, last_ms) = (record.ts_ms, self.last_ms);
                 let last_line = self.line - 1;
@@ -124,7 +136,7 @@ impl Reader {
     }
 }
 
-fn parse(line: &[u8]) -> Result<Record<'_>, Wrong> {
+fn parse(line: &[u8], needs_text: bool) -> Result<Record<'_>, Wrong> {
     let line = std::str::from_utf8(line).map_err(|e| Wrong::NotUtf8(e.valid_up_to()))?;
     let mut columns = line.splitn(5, '\t');
     let (Some(tenant), Some(ts), Some(topic), Some(weight)) =
@@ -135,6 +147,9 @@ fn parse(line: &[u8]) -> Result<Record<'_>, Wrong> {
     let text = columns.next();
     if text.is_some_and(|text| text.contains('\t')) {
         return Err(Wrong::Columns(line.split('\t').count()));
+    }
+    if needs_text {
+        check_text(text.ok_or(Wrong::NoText)?.as_bytes()).map_err(Wrong::Text)?;
     }
     for (column, name) in [("tenant", tenant), ("topic", topic)] {
         check_name(name.as_bytes()).map_err(|source| Wrong::Name { column, source })?;
@@ -149,7 +164,7 @@ fn parse(line: &[u8]) -> Result<Record<'_>, Wrong> {
         weight: weight_of
             .filter(|w| (1..=WEIGHT_MAX).contains(w))
             .ok_or_else(|| Wrong::Weight(weight.to_owned()))?,
-        has_text: text.is_some(),
+        text,
     })
 }
 
@@ -173,9 +188,9 @@ mod tests {
         let text = "a\t5\tb c\t1\nä\t5\tb\t1000000000\tsome text".as_bytes();
         assert_eq!(read(text), Ok(2));
         let mut reader = Reader::new(Box::new(Cursor::new(text.to_vec())), Path::new("f"));
-        let want = Record { tenant: "a", ts_ms: 5, topic: "b c", weight: 1, has_text: false };
+        let want = Record { tenant: "a", ts_ms: 5, topic: "b c", weight: 1, text: None };
         assert_eq!(reader.next().unwrap(), Some(want));
-        assert!(reader.next().unwrap().unwrap().has_text);
+        assert_eq!(reader.next().unwrap().unwrap().text, Some("some text"));
     }
 
     #[test]
@@ -200,6 +215,28 @@ mod tests {
         ];
         for (text, want) in cases {
             let error = read(text).unwrap_err();
+            assert!(error.starts_with(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_needed_must_be_there_and_fit() {
+        let long = format!("a\t1\tb\t1\t{}\n", "x".repeat(4_097));
+        let cases: [(&[u8], &str); 4] = [
+            (b"a\t1\tb\t1\n", "f.tsv:1: the line has no column 5"),
+            (b"a\t1\tb\t1\tx\na\t1\tb\t1\t\n", "f.tsv:2: column 5: text is empty"),
+            (b"a\t1\tb\t1\tx\0\n", "f.tsv:1: column 5: text has a NUL at byte 1"),
+            (long.as_bytes(), "f.tsv:1: column 5: text has 4097 bytes"),
+        ];
+        for (text, want) in cases {
+            assert!(read(text).is_ok(), "nobody looks at the text");
+            let input = Box::new(Cursor::new(text.to_vec()));
+            let mut reader = Reader::new(input, Path::new("f.tsv")).needs_text(true);
+            let error = loop {
+                if let Err(error) = reader.next() {
+                    break error.to_string();
+                }
+            };
             assert!(error.starts_with(want), "{error}");
         }
     }

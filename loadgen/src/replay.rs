@@ -1,5 +1,8 @@
 //! `loadgen replay`: recorded events in their order, then every answer against exact counts.
 //!
+//! With `--text` the texts are sent in place of the topics. Which topics are in them is the
+//! programs' matter, so there are no exact counts to check against: what was found is shown.
+//!
 //! The whole file is read once before anything is sent, so that a fault in its last line costs
 //! nothing. The server must run with the event clock: only then do recorded times move windows.
 
@@ -9,6 +12,7 @@ use crate::process::{Figures, Machine, float};
 use crate::record::Reader;
 use crate::report::{self, Check, Histograms, Run, ServerFigures};
 use crate::server::{Server, ServerArgs};
+use crate::told::Told;
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -28,6 +32,10 @@ pub(crate) struct ReplayArgs {
     /// Also check every tenant seen so far each MS of recorded time
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     check_every: Option<u64>,
+    /// Send column 5 as texts, in which the tenants' programs find the topics; counts are not
+    /// checked then, and the largest tenants' answers are shown
+    #[arg(long, conflicts_with = "check_every")]
+    text: bool,
     /// Folder for run.json and the histograms
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,9 +63,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
         );
     }
     let contents = read_through(args)?;
-    if contents.texts > 0 {
+    if contents.texts > 0 && !args.text {
         eprintln!(
-            "note: {} lines have a text column, which is not sent; their topic column is",
+            "note: {} lines have a text column, which is not sent without --text; their topic \
+             column is",
             contents.texts
         );
     }
@@ -78,16 +87,20 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {per_sec}")?;
     let bar = ProgressBar::new(contents.events).with_style(style);
     let (checked, histograms, began) = (Checked::default(), Histograms::new()?, Instant::now());
-    let refused = Vec::new();
+    let (refused, told) = (Vec::new(), Told::default());
     let mut replay =
-        Replay { args, client, exact, checked, histograms, bar, began, contents, refused };
+        Replay { args, client, exact, told, checked, histograms, bar, began, contents, refused };
     replay.send()?;
     let seconds = replay.began.elapsed().as_secs_f64();
     let used = match (pid, &before) {
         (Some(pid), Some(before)) => Some(Figures::read(pid)?.since(before)),
         _ => None,
     };
-    replay.check_at(contents.last_ms, true)?;
+    if args.text {
+        replay.told.ask(&mut replay.client)?;
+    } else {
+        replay.check_at(contents.last_ms, true)?;
+    }
     replay.refused = replay.client.refused();
     replay.bar.finish_and_clear();
     if let (Some(folder), Some(used)) = (&args.out, used) {
@@ -108,7 +121,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
 
 /// Reads the whole file, to find its faults and its span.
 fn read_through(args: &ReplayArgs) -> anyhow::Result<Contents> {
-    let mut reader = Reader::open(&args.file)?;
+    let mut reader = Reader::open(&args.file)?.needs_text(args.text);
     let mut contents = Contents { events: 0, first_ms: 0, last_ms: 0, texts: 0 };
     while let Some(record) = reader.next()? {
         if contents.events == 0 {
@@ -116,7 +129,7 @@ fn read_through(args: &ReplayArgs) -> anyhow::Result<Contents> {
         }
         contents.last_ms = record.ts_ms;
         contents.events += 1;
-        contents.texts += u64::from(record.has_text);
+        contents.texts += u64::from(record.text.is_some());
     }
     Ok(contents)
 }
@@ -126,6 +139,7 @@ struct Replay<'a> {
     args: &'a ReplayArgs,
     client: Client,
     exact: Exact,
+    told: Told,
     checked: Checked,
     histograms: Histograms,
     bar: ProgressBar,
@@ -137,7 +151,7 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Sends every event in order, checking at the cadence asked for.
     fn send(&mut self) -> anyhow::Result<()> {
-        let mut reader = Reader::open(&self.args.file)?;
+        let mut reader = Reader::open(&self.args.file)?.needs_text(self.args.text);
         let mut due_ms = self.args.check_every.map(|every| self.contents.first_ms / every * every);
         let mut sent: u64 = 0;
         while let Some(record) = reader.next()? {
@@ -146,8 +160,16 @@ impl Replay<'_> {
                 *due = self.check_until(first, record.ts_ms, every)?;
             }
             self.keep_pace(record.ts_ms)?;
-            self.client.send(record.tenant, record.topic, record.weight, record.ts_ms)?;
-            self.exact.push(record.tenant, record.topic, record.weight, record.ts_ms);
+            match record.text.filter(|_| self.args.text) {
+                Some(text) => {
+                    self.client.send_text(record.tenant, text, record.weight, record.ts_ms)?;
+                    self.told.count(record.tenant);
+                }
+                None => {
+                    self.client.send(record.tenant, record.topic, record.weight, record.ts_ms)?;
+                    self.exact.push(record.tenant, record.topic, record.weight, record.ts_ms);
+                }
+            }
             sent += 1;
             if sent.is_multiple_of(1_000) {
                 self.bar.set_position(sent);
@@ -256,6 +278,7 @@ impl Replay<'_> {
             "file": file,
             "speed": self.args.speed,
             "check_every": self.args.check_every,
+            "text": self.args.text,
             "ack_is": "one flush until everything is acknowledged",
             "visible_is": "flush until the first answers of a check",
         });
@@ -282,14 +305,19 @@ impl Replay<'_> {
     /// Prints the outcome and fails when something is wrong.
     fn verdict(&self, seconds: f64) -> anyhow::Result<()> {
         let counts = self.client.counts();
+        let what = if self.args.text { "texts" } else { "events" };
         println!(
-            "replayed {} events in {seconds:.2} s: {} acknowledged, {} refused, {} uncertain",
+            "replayed {} {what} in {seconds:.2} s: {} acknowledged, {} refused, {} uncertain",
             counts.pushed, counts.acked, counts.refused, counts.uncertain
         );
-        println!(
-            "tenants_checked {}, topics_checked {}, mismatches {}",
-            self.checked.tenants, self.checked.topics, self.checked.mismatches
-        );
+        if self.args.text {
+            self.told.print();
+        } else {
+            println!(
+                "tenants_checked {}, topics_checked {}, mismatches {}",
+                self.checked.tenants, self.checked.topics, self.checked.mismatches
+            );
+        }
         for line in &self.checked.explained {
             eprintln!("mismatch: {line}");
         }
