@@ -22,6 +22,7 @@ build() {
   "$linker" -flavor wasm --no-entry --gc-sections --strip-all --stack-first -zstack-size=1024 \
     --initial-memory=65536 --max-memory=65536 "${exports[@]}" \
     -o "$out/$name.wasm" "target/$target/release/libtrend_${name//-/_}.a"
+  chmod 644 "$out/$name.wasm"
   echo "$name: $(stat -c %s "$out/$name.wasm") bytes"
 }
 
