@@ -5,6 +5,7 @@ use crate::group::Group;
 use crate::host::Host;
 use crate::limits::{FUEL_SECOND_MAX, FUEL_SHARD_SECOND_MAX, FUEL_SHARE_MIN, GROUP_SLOTS};
 use crate::program::{Guest, describe};
+use crate::seat::Seat;
 use crate::text_desk::deliver;
 use trendsrv_proto::{EventRecord, TenantId};
 use trendsrv_shard::{Observed, Programs, Slot, Summary, Texts, Told};
@@ -50,6 +51,10 @@ impl Programs for Host {
     }
 
     fn observe(&mut self, run: &Observed<'_>, out: &mut Vec<EventRecord>) {
+        if self.is_component(run.slot) {
+            let done = self.observe_component(run, out);
+            return out.extend_from_slice(&run.records[done..]);
+        }
         let mut rest = run.records;
         while !rest.is_empty() {
             let Some(mut chair) = self.chair(run.now_ms, run.slot) else { break };
@@ -74,6 +79,10 @@ impl Programs for Host {
         let mut done = 0;
         if takes_texts {
             self.bring_to_life(run.now_ms, run.slot);
+            if self.is_component(run.slot) {
+                done = self.find_by_component(run, found);
+                return self.find_by_default(run, done, found);
+            }
             while done < run.texts.len() {
                 let Some(mut chair) = self.chair(run.now_ms, run.slot) else { break };
                 let written =
@@ -98,6 +107,12 @@ impl Programs for Host {
         if ask.asked {
             self.bring_to_life(ask.now_ms, ask.slot);
         }
+        if self.is_component(ask.slot) {
+            return match self.summarise_by_component(ask, told) {
+                true => self.sign(ask.slot, told),
+                false => self.twin.summarise(ask, told),
+            };
+        }
         let spans = self.spans;
         if let Some(mut chair) = self.chair(ask.now_ms, ask.slot) {
             let written = summary::write(chair.buffer(), ask, spans);
@@ -106,9 +121,7 @@ impl Programs for Host {
             let done = returned.and_then(|code| summary::read(chair.buffer(), code, written, told));
             let fuel = chair.fuel;
             if self.after_call(ask.now_ms, ask.slot, fuel, done) {
-                told.program.clear();
-                told.program.push_str(self.name_of(ask.slot));
-                return;
+                return self.sign(ask.slot, told);
             }
         }
         self.twin.summarise(ask, told);
@@ -121,9 +134,20 @@ impl Programs for Host {
 }
 
 impl Host {
-    /// The tenant's live instance, if it may run now.
+    /// Names the program that wrote a summary.
+    fn sign(&self, slot: Slot, told: &mut Told) {
+        told.program.clear();
+        told.program.push_str(self.name_of(slot));
+    }
+
     #[inline]
-    fn chair(&mut self, now_ms: u64, slot: Slot) -> Option<Chair<'_>> {
+    fn is_component(&self, slot: Slot) -> bool {
+        self.seats.get(slot.0 as usize).is_some_and(|seat| seat.is_component())
+    }
+
+    /// The seat of a tenant whose program lives and has fuel left in this second.
+    #[inline]
+    pub(crate) fn seat_with_fuel(&mut self, now_ms: u64, slot: Slot) -> Option<&Seat> {
         let second = now_ms / 1_000;
         if self.second != second {
             (self.second, self.second_fuel) = (second, 0);
@@ -137,15 +161,35 @@ impl Host {
             self.stats.throttled += 1;
             return None;
         }
-        let shape = self.registry.shape(seat.program?);
+        Some(seat)
+    }
+
+    /// The tenant's live instance of a core module, if it may run now.
+    #[inline]
+    fn chair(&mut self, now_ms: u64, slot: Slot) -> Option<Chair<'_>> {
+        let seat = self.seat_with_fuel(now_ms, slot).filter(|seat| !seat.is_component())?;
+        let (buf, cap) = (seat.buf as usize, seat.cap as usize);
         let group = self.groups[slot.0 as usize / GROUP_SLOTS].as_mut()?;
         let place = slot.0 as usize % GROUP_SLOTS;
-        Some(Chair { group, place, buf: shape.buf, cap: shape.cap, fuel: 0 })
+        Some(Chair { group, place, buf, cap, fuel: 0 })
     }
 
     /// Charges a call and notes its fault; returns whether it went well.
     #[inline]
-    fn after_call(&mut self, now_ms: u64, slot: Slot, fuel: u64, told: Result<(), Fault>) -> bool {
+    pub(crate) fn after_call(&mut self, now_ms: u64, slot: Slot, fuel: u64, told: Result<(), Fault>) -> bool {
+        self.charge(slot, fuel);
+        match told {
+            Ok(()) => true,
+            Err(fault) => {
+                self.fault(now_ms, slot, &fault);
+                false
+            }
+        }
+    }
+
+    /// Charges a call.
+    #[inline]
+    pub(crate) fn charge(&mut self, slot: Slot, fuel: u64) {
         let seat = &mut self.seats[slot.0 as usize];
         seat.spent = seat.spent.saturating_add(u32::try_from(fuel).unwrap_or(u32::MAX));
         seat.calls += 1;
@@ -156,13 +200,6 @@ impl Host {
         self.second_fuel += fuel;
         self.stats.calls += 1;
         self.stats.fuel_used += fuel;
-        match told {
-            Ok(()) => true,
-            Err(fault) => {
-                self.fault(now_ms, slot, &fault);
-                false
-            }
-        }
     }
 
     /// Finds topics with the shard's own program, or with the plain-Rust twin.

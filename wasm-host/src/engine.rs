@@ -13,6 +13,7 @@
 //! - a program can reach its own memory only: bounds are checked in code, and masked against
 //!   speculation.
 
+use crate::component;
 use crate::limits::{
     INSTANCE_BYTES_MAX, MEMORY_BYTES, PROGRAM_BYTES_MAX, STACK_BYTES_MAX, TABLE_ELEMENTS_MAX,
 };
@@ -27,6 +28,7 @@ use wasmtime::{
 #[derive(Clone, Debug)]
 pub struct ShardEngine {
     engine: Engine,
+    components: Engine,
     instances_max: usize,
 }
 
@@ -55,13 +57,18 @@ impl ShardEngine {
         let pool = instances_max + instances_max / 4 + SPARE_INSTANCES;
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool)));
-        let engine = Engine::new(&config)
-            .map_err(|error| HostError::Engine { instances_max, message: format!("{error:#}") })?;
-        Ok(Self { engine, instances_max: pool })
+        let failed = |error| HostError::Engine { instances_max, message: format!("{error:#}") };
+        let engine = Engine::new(&config).map_err(failed)?;
+        let components = Engine::new(&component::settings(settings())).map_err(failed)?;
+        Ok(Self { engine, components, instances_max: pool })
     }
 
     pub(crate) const fn wasmtime(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(crate) const fn components(&self) -> &Engine {
+        &self.components
     }
 
     /// Instances that the pool holds, those in replacement included.
@@ -80,8 +87,11 @@ pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, Rejection> {
     if wasm.len() > PROGRAM_BYTES_MAX {
         return Err(Rejection::TooLarge { bytes: wasm.len() });
     }
+    if component::is_component(wasm) {
+        return component::compile(&compiler(component::settings(settings()))?, wasm);
+    }
     validate::check(wasm)?;
-    let engine = compiler()?;
+    let engine = compiler(settings())?;
     engine.precompile_module(wasm).map_err(|error| Rejection::NotCompiled(format!("{error:#}")))
 }
 
@@ -91,15 +101,17 @@ pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, Rejection> {
 /// When this machine cannot compile at all.
 #[must_use]
 pub fn compatibility() -> u64 {
-    let engine = compiler().expect("the compiler's settings are constant");
     #[expect(deprecated, reason = "a fixed hash: the same in every process of one build")]
     let mut hasher = std::hash::SipHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
+    for config in [settings(), component::settings(settings())] {
+        let engine = compiler(config).expect("the compiler's settings are constant");
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+    }
     hasher.finish()
 }
 
-fn compiler() -> Result<Engine, Rejection> {
-    Engine::new(&settings()).map_err(|error| Rejection::NotCompiled(format!("{error:#}")))
+fn compiler(config: Config) -> Result<Engine, Rejection> {
+    Engine::new(&config).map_err(|error| Rejection::NotCompiled(format!("{error:#}")))
 }
 
 /// What is common to compiling and running.

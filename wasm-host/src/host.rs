@@ -25,7 +25,8 @@ use crate::limits::{
     INSTANCES_PER_TURN,
 };
 use crate::parked::ParkedStates;
-use crate::program::Program;
+use crate::component::Guests;
+use crate::program::{Lane, Program};
 use crate::registry::{Ix, Registry};
 use crate::seat::{Seat, Trouble};
 use crate::stats::HostStats;
@@ -59,6 +60,7 @@ pub struct Host {
     pub(crate) seats: Vec<Seat>,
     pub(crate) slots: HashMap<TenantId, Slot>,
     pub(crate) groups: Vec<Option<Group>>,
+    pub(crate) components: Guests,
     pub(crate) parked: ParkedStates,
     pub(crate) texts: TextDesk,
     pub(crate) twin: Trending,
@@ -94,6 +96,7 @@ impl Host {
             seats: Vec::new(),
             slots: HashMap::new(),
             groups: Vec::new(),
+            components: Guests::default(),
             parked: ParkedStates::default(),
             spans: Spans { window_ms: span(config.window_ms), recent_ms: span(config.recent_ms) },
             twin,
@@ -158,37 +161,50 @@ impl Host {
         let (Some(ix), true) = (seat.program, seat.wants_instance()) else {
             return seat.is_live();
         };
-        let tenant = seat.tenant;
-        let (index, place) = (slot.0 as usize / GROUP_SLOTS, slot.0 as usize % GROUP_SLOTS);
+        let index = slot.0 as usize / GROUP_SLOTS;
         if self.groups.len() <= index {
             self.groups.resize_with(index + 1, || None);
         }
-        let group = self.groups[index].get_or_insert_with(|| Group::new(self.engine.wasmtime()));
         let (program, version) = self.registry.current(ix);
-        match group.seat(place, program) {
-            Ok(address) => {
-                let buffer = address + program.shape.buf;
-                let state = program.shape.state;
-                self.seats[slot.0 as usize].live(version, buffer);
+        let program = program.clone();
+        let shape = program.shape;
+        let made = match shape.lane {
+            Lane::Core => self.seat_core(slot, &program),
+            Lane::Component => self.seat_component(slot, &program).map(|()| 0),
+        };
+        match made {
+            Ok(buffer) => {
+                self.seats[slot.0 as usize].live(version, shape, buffer);
                 self.registry.count_instance(ix, true);
                 self.stats.instances += 1;
                 self.stats.instances_high = self.stats.instances_high.max(self.stats.instances);
                 self.stats.instantiated += 1;
-                if let Some((at, len)) = state
-                    && let Some(kept) = self.parked.take(tenant, ix)
-                    && kept.len() == len
-                    && let Some(memory) = group.memory(place)
-                {
-                    memory[at..at + len].copy_from_slice(&kept);
-                }
                 true
             }
-            Err(error) => {
-                let why = Fault::NoInstance(format!("{error:#}"));
+            Err(why) => {
                 self.fault(now_ms, slot, &why);
                 false
             }
         }
+    }
+
+    /// Gives a tenant an instance in its group, and the state it had before. Returns the address of
+    /// its buffer.
+    fn seat_core(&mut self, slot: Slot, program: &Program) -> Result<usize, Fault> {
+        let (index, place) = (slot.0 as usize / GROUP_SLOTS, slot.0 as usize % GROUP_SLOTS);
+        let group = self.groups[index].get_or_insert_with(|| Group::new(self.engine.wasmtime()));
+        let address = group
+            .seat(place, program)
+            .map_err(|error| Fault::NoInstance(format!("{error:#}")))?;
+        let Seat { tenant, program: of, .. } = self.seats[slot.0 as usize];
+        if let Some((at, len)) = program.shape.state
+            && let Some(kept) = of.and_then(|ix| self.parked.take(tenant, ix))
+            && kept.len() == len
+            && let Some(memory) = group.memory(place)
+        {
+            memory[at..at + len].copy_from_slice(&kept);
+        }
+        Ok(address + program.shape.buf)
     }
 
     /// A program did wrong: its tenant gets the default until the program is retried.
@@ -267,10 +283,11 @@ impl Host {
     }
 
     fn is_outdated(&self, index: usize) -> bool {
-        self.seats_of(index).any(|(_, seat)| {
-            let old = |ix| self.registry.current(ix).1 != seat.version;
-            seat.is_live() && seat.program.is_some_and(old)
-        })
+        self.seats_of(index).any(|(_, seat)| seat.is_live() && self.is_of_old(seat))
+    }
+
+    fn is_of_old(&self, seat: &Seat) -> bool {
+        seat.program.is_some_and(|ix| self.registry.current(ix).1 != seat.version)
     }
 
     fn seats_of(&self, index: usize) -> impl Iterator<Item = (Slot, &Seat)> {
@@ -281,10 +298,12 @@ impl Host {
     }
 
     /// Drops a group's store and gives its live tenants fresh instances of their programs as they
-    /// are now. Returns how many.
+    /// are now. A component has a store of its own: only one that was replaced is made anew. Returns
+    /// how many.
     fn make_anew(&mut self, now_ms: u64, index: usize) -> usize {
-        let live = |(slot, seat): (Slot, &Seat)| seat.is_live().then_some(slot);
-        let slots: Vec<Slot> = self.seats_of(index).filter_map(live).collect();
+        let due = |seat: &Seat| seat.is_live() && (!seat.is_component() || self.is_of_old(seat));
+        let slots: Vec<Slot> =
+            self.seats_of(index).filter_map(|(slot, seat)| due(seat).then_some(slot)).collect();
         if let Some(group) = &mut self.groups[index] {
             // It is on its way: those who leave it now need not ask for it again.
             group.stale = true;
@@ -307,6 +326,9 @@ impl Host {
     /// Keeps the private state of a live program for its tenant's next instance.
     fn save_state(&mut self, slot: Slot) {
         let Some(seat) = self.seat(slot).filter(|seat| seat.is_live()) else { return };
+        if seat.is_component() {
+            return self.save_component_state(slot);
+        }
         let (tenant, Some(ix)) = (seat.tenant, seat.program) else { return };
         let Some((at, len)) = seat.state else { return };
         let (index, place) = (slot.0 as usize / GROUP_SLOTS, slot.0 as usize % GROUP_SLOTS);
@@ -322,10 +344,14 @@ impl Host {
             return;
         }
         seat.lose_instance();
+        let is_component = seat.is_component();
         if let Some(ix) = seat.program {
             self.registry.count_instance(ix, false);
         }
         self.stats.instances -= 1;
+        if is_component {
+            return self.components.remove(slot);
+        }
         let (index, place) = (slot.0 as usize / GROUP_SLOTS, slot.0 as usize % GROUP_SLOTS);
         let Some(group) = self.groups[index].as_mut() else { return };
         group.clear(place);

@@ -16,6 +16,7 @@
 
 mod abi;
 mod calls;
+mod component;
 mod engine;
 mod group;
 mod host;

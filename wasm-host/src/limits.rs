@@ -60,6 +60,30 @@ pub const PROGRAMS_MAX: usize = 1_024;
 pub const PARKED_STATE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of the message kept of a tenant's last fault.
 pub const FAULT_BYTES_MAX: usize = 256;
+/// Bytes of a component's memory; the standard library of Rust asks for 1.1 MiB at first.
+pub const COMPONENT_MEMORY_BYTES_MAX: usize = 2 << 20;
+/// Components that live in a shard at once; past it, tenants get the default program.
+pub const COMPONENT_INSTANCES_MAX: usize = 1_024;
+/// Core modules within a component.
+pub const COMPONENT_MODULES_MAX: u32 = 8;
+/// Components within a component; those have none.
+pub const COMPONENT_PARTS_MAX: u32 = 32;
+/// Instances that a component makes of its modules and parts.
+pub const COMPONENT_INNER_INSTANCES_MAX: u32 = 256;
+/// Core instances of one live component.
+pub const COMPONENT_CORE_INSTANCES_MAX: usize = 32;
+/// Tables of one live component.
+pub const COMPONENT_TABLES_MAX: usize = 8;
+/// Handles that a component holds at once.
+pub const COMPONENT_HANDLES_MAX: usize = 64;
+/// Bytes that a component hands over in one call, as they lie on our side.
+pub const COMPONENT_OUTPUT_BYTES_MAX: usize = 256 << 10;
+/// Fuel of each call that a component makes to the outside.
+pub const COMPONENT_HOST_CALL_FUEL: u64 = 400;
+/// Bytes of text shown to a component in one call; one text is shown whatever its size.
+pub const COMPONENT_TEXT_BYTES_PER_CALL_MAX: usize = 4_096;
+/// Bytes kept of what a component wrote to its standard error.
+pub const COMPONENT_SAID_BYTES_MAX: usize = 160;
 
 const _: () = assert!(TEXT_BUFFER_BYTES_MIN / 2 >= trendsrv_proto::limits::TEXT_BYTES_MAX);
 const _: () = assert!(GROUP_SLOTS.is_power_of_two() && GROUP_DEAD_MAX < GROUP_SLOTS);

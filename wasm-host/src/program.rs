@@ -1,5 +1,6 @@
 //! A program that was accepted: compiled, probed, ready to be instantiated.
 
+use crate::component::Parts;
 use crate::engine::ShardEngine;
 use crate::limits::{
     BUFFER_BYTES_MIN, EXPORTS_MAX, FUEL_CALL_MAX, FUNCTION_BYTES_MAX, MEMORY_BYTES, NESTING_MAX,
@@ -7,7 +8,7 @@ use crate::limits::{
 };
 use crate::unsafe_parts;
 use std::sync::Arc;
-use wasmtime::{Instance, InstancePre, Linker, Memory, Store, TypedFunc};
+use wasmtime::{Engine, Instance, InstancePre, Linker, Memory, Precompiled, Store, TypedFunc};
 
 /// Why a program is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +105,29 @@ pub enum Rejection {
         /// How.
         message: String,
     },
+    /// A component has no way to tell what it is for.
+    #[error(
+        "it does not export trend:program/summariser@1.0.0; build it for world \"program\" of \
+         trend-program.wit"
+    )]
+    NoSummariser,
+    /// A component exports an interface with our name that there is not.
+    #[error("it exports {0:?}, which trend-program.wit does not have")]
+    UnknownInterface(String),
+    /// A function of a component is not as the interface says.
+    #[error("its function {name:?} is not that of trend-program.wit: {message}")]
+    WrongInterface {
+        /// Which.
+        name: &'static str,
+        /// In what.
+        message: String,
+    },
+    /// A component imports what is not WASI.
+    #[error("it imports {0:?}; a component may import interfaces of wasi: only, and gets stand-ins")]
+    ComponentImport(String),
+    /// A component fails before its first call.
+    #[error("it does not start: {0}")]
+    NotStarted(String),
     /// The compiler refuses.
     #[error("it cannot be compiled: {0}")]
     NotCompiled(String),
@@ -116,13 +140,31 @@ pub enum Rejection {
 pub struct Program {
     name: Box<str>,
     hash: [u8; 32],
-    pre: InstancePre<()>,
+    code: Code,
     pub(crate) shape: Shape,
+}
+
+/// What it is instantiated from.
+#[derive(Clone)]
+enum Code {
+    Core(InstancePre<()>),
+    Component(Box<Parts>),
+}
+
+/// How a program is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// As a core module, many in a Store.
+    #[default]
+    Core,
+    /// As a component with a Store of its own.
+    Component,
 }
 
 /// What a program told of itself when it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
+    pub(crate) lane: Lane,
     /// Address of the buffer.
     pub(crate) buf: usize,
     /// Its size.
@@ -155,22 +197,26 @@ impl Program {
         hash: [u8; 32],
         artefact: &[u8],
     ) -> Result<Arc<Self>, Rejection> {
-        let module = unsafe_parts::load(engine.wasmtime(), artefact)
-            .map_err(|error| Rejection::NotLoaded(format!("{error:#}")))?;
+        let not_loaded = |error: wasmtime::Error| Rejection::NotLoaded(format!("{error:#}"));
+        let name = name.into();
+        if Engine::detect_precompiled(artefact) == Some(Precompiled::Component) {
+            let component = unsafe_parts::load_component(engine.components(), artefact);
+            let parts = Parts::new(&component.map_err(not_loaded)?)?;
+            let shape = parts.probe()?;
+            return Ok(Arc::new(Self { name, hash, code: Code::Component(parts.into()), shape }));
+        }
+        let module = unsafe_parts::load(engine.wasmtime(), artefact).map_err(not_loaded)?;
         let linker = Linker::new(engine.wasmtime());
-        let pre = linker
-            .instantiate_pre(&module)
-            .map_err(|error| Rejection::NotLoaded(format!("{error:#}")))?;
-        let mut program = Self { name: name.into(), hash, pre, shape: Shape::default() };
-        program.shape = program.probe()?;
-        Ok(Arc::new(program))
+        let pre = linker.instantiate_pre(&module).map_err(not_loaded)?;
+        let shape = probe(&pre)?;
+        Ok(Arc::new(Self { name, hash, code: Code::Core(pre), shape }))
     }
 
     /// The same code under another name: what was loaded once serves both.
     #[must_use]
     pub fn under_name(&self, name: &str) -> Arc<Self> {
-        let Self { hash, shape, ref pre, .. } = *self;
-        Arc::new(Self { name: name.into(), hash, pre: pre.clone(), shape })
+        let Self { hash, shape, ref code, .. } = *self;
+        Arc::new(Self { name: name.into(), hash, code: code.clone(), shape })
     }
 
     /// The name it goes by.
@@ -185,8 +231,19 @@ impl Program {
         &self.hash
     }
 
-    pub(crate) fn engine(&self) -> &wasmtime::Engine {
-        self.pre.module().engine()
+    pub(crate) fn engine(&self) -> &Engine {
+        match &self.code {
+            Code::Core(pre) => pre.module().engine(),
+            Code::Component(parts) => parts.pre.engine(),
+        }
+    }
+
+    /// What a component is made of; `None` for a core module.
+    pub(crate) fn parts(&self) -> Option<&Parts> {
+        match &self.code {
+            Code::Core(_) => None,
+            Code::Component(parts) => Some(parts),
+        }
     }
 
     /// Which optional stages it has, for people.
@@ -197,14 +254,17 @@ impl Program {
             (observes, "observe"),
             (takes_texts, "observe_text"),
             (true, "summarise"),
-            (state.is_some(), "state"),
+            (state.is_some() || self.parts().is_some_and(Parts::is_stateful), "state"),
         ];
         all.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
     }
 
     /// A fresh instance in a store.
     pub(crate) fn instantiate(&self, store: &mut Store<()>) -> wasmtime::Result<Guest> {
-        let instance = self.pre.instantiate(&mut *store)?;
+        let Code::Core(pre) = &self.code else {
+            return Err(wasmtime::Error::msg("a component does not share a Store"));
+        };
+        let instance = pre.instantiate(&mut *store)?;
         let function = |store: &mut Store<()>, name| instance.get_typed_func(store, name);
         let Shape { observes, takes_texts, .. } = self.shape;
         Ok(Guest {
@@ -214,49 +274,50 @@ impl Program {
             observe_text: takes_texts.then(|| function(store, "observe_text")).transpose()?,
         })
     }
-
-    fn probe(&self) -> Result<Shape, Rejection> {
-        let mut store = Store::new(self.pre.module().engine(), ());
-        let failed = |name| {
-            move |error: wasmtime::Error| Rejection::Probe { name, message: describe(&error) }
-        };
-        store.set_fuel(FUEL_CALL_MAX).map_err(failed("fuel"))?;
-        let instance = self.pre.instantiate(&mut store).map_err(failed("instantiation"))?;
-        let mut ask = |name: &'static str| -> Result<Option<i32>, Rejection> {
-            if instance.get_func(&mut store, name).is_none() {
-                return Ok(None);
-            }
-            store.set_fuel(FUEL_CALL_MAX).map_err(failed(name))?;
-            let function = instance.get_typed_func::<(), i32>(&mut store, name);
-            let said = function.and_then(|function| function.call(&mut store, ()));
-            said.map(Some).map_err(failed(name))
-        };
-        let mut needed = |name| ask(name)?.ok_or(Rejection::MissingExport(name));
-        match needed("trend_abi")? {
-            1 => {}
-            other => return Err(Rejection::Abi(other)),
-        }
-        let (buf, cap) = (needed("buf")?, needed("cap")?);
-        let state = match ask("state")? {
-            Some(at) => Some((at, ask("state_len")?.ok_or(Rejection::MissingExport("state_len"))?)),
-            None => None,
-        };
-        let has = |store: &mut Store<()>, name| instance.get_func(store, name).is_some();
-        let observes = has(&mut store, "observe");
-        let takes_texts = has(&mut store, "observe_text");
-        let least = if takes_texts { TEXT_BUFFER_BYTES_MIN } else { BUFFER_BYTES_MIN };
-        let (buf, cap) = region(("buf", buf), ("cap", cap), least, MEMORY_BYTES)?;
-        let state = state
-            .map(|(at, len)| region(("state", at), ("state_len", len), 0, STATE_BYTES_MAX))
-            .transpose()?;
-        Ok(Shape { buf, cap, state, observes, takes_texts })
-    }
 }
 
 impl core::fmt::Debug for Program {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Program").field("name", &self.name).field("shape", &self.shape).finish()
     }
+}
+
+/// Asks a core module for its constants.
+fn probe(pre: &InstancePre<()>) -> Result<Shape, Rejection> {
+    let mut store = Store::new(pre.module().engine(), ());
+    let failed = |name| {
+        move |error: wasmtime::Error| Rejection::Probe { name, message: describe(&error) }
+    };
+    store.set_fuel(FUEL_CALL_MAX).map_err(failed("fuel"))?;
+    let instance = pre.instantiate(&mut store).map_err(failed("instantiation"))?;
+    let mut ask = |name: &'static str| -> Result<Option<i32>, Rejection> {
+        if instance.get_func(&mut store, name).is_none() {
+            return Ok(None);
+        }
+        store.set_fuel(FUEL_CALL_MAX).map_err(failed(name))?;
+        let function = instance.get_typed_func::<(), i32>(&mut store, name);
+        let said = function.and_then(|function| function.call(&mut store, ()));
+        said.map(Some).map_err(failed(name))
+    };
+    let mut needed = |name| ask(name)?.ok_or(Rejection::MissingExport(name));
+    match needed("trend_abi")? {
+        1 => {}
+        other => return Err(Rejection::Abi(other)),
+    }
+    let (buf, cap) = (needed("buf")?, needed("cap")?);
+    let state = match ask("state")? {
+        Some(at) => Some((at, ask("state_len")?.ok_or(Rejection::MissingExport("state_len"))?)),
+        None => None,
+    };
+    let has = |store: &mut Store<()>, name| instance.get_func(store, name).is_some();
+    let observes = has(&mut store, "observe");
+    let takes_texts = has(&mut store, "observe_text");
+    let least = if takes_texts { TEXT_BUFFER_BYTES_MIN } else { BUFFER_BYTES_MIN };
+    let (buf, cap) = region(("buf", buf), ("cap", cap), least, MEMORY_BYTES)?;
+    let state = state
+        .map(|(at, len)| region(("state", at), ("state_len", len), 0, STATE_BYTES_MAX))
+        .transpose()?;
+    Ok(Shape { lane: Lane::Core, buf, cap, state, observes, takes_texts })
 }
 
 /// Checks that a region lies in memory and has a size within limits.

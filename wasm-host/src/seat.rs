@@ -1,6 +1,6 @@
 //! One tenant's place among the programs of a shard.
 
-use crate::program::Shape;
+use crate::program::{Lane, Shape};
 use crate::registry::Ix;
 use trendsrv_proto::TenantId;
 
@@ -11,11 +11,16 @@ pub(crate) struct Seat {
     /// What it runs; `None` is the plain-Rust twin.
     pub(crate) program: Option<Ix>,
     phase: Phase,
+    /// How the instance is run.
+    pub(crate) lane: Lane,
     pub(crate) observes: bool,
     pub(crate) takes_texts: bool,
     /// The version of the program that the instance is of.
     pub(crate) version: u32,
     pub(crate) state: Option<(usize, usize)>,
+    /// The instance's buffer, which that of another version need not be: where in its memory.
+    pub(crate) buf: u32,
+    pub(crate) cap: u32,
     /// Address of the buffer, to be asked for ahead of a call.
     pub(crate) buffer: usize,
     /// The second that `spent` is of.
@@ -59,12 +64,20 @@ impl Seat {
         }
         self.program = program;
         self.phase = if program.is_some() { Phase::Pending } else { Phase::Native };
-        (self.observes, self.takes_texts) = (shape.observes, shape.takes_texts);
-        self.state = shape.state;
+        self.take_shape(shape);
     }
 
-    pub(crate) fn live(&mut self, version: u32, buffer: usize) {
+    /// An instance lives, of the program as it is now.
+    pub(crate) fn live(&mut self, version: u32, shape: Shape, buffer: usize) {
+        self.take_shape(shape);
         (self.phase, self.version, self.buffer) = (Phase::Live, version, buffer);
+    }
+
+    fn take_shape(&mut self, shape: Shape) {
+        (self.observes, self.takes_texts) = (shape.observes, shape.takes_texts);
+        (self.lane, self.state) = (shape.lane, shape.state);
+        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        (self.buf, self.cap) = (size(shape.buf), size(shape.cap));
     }
 
     pub(crate) fn lose_instance(&mut self) {
@@ -95,6 +108,10 @@ impl Seat {
 
     pub(crate) fn is_waiting(&self) -> bool {
         self.phase == Phase::Waiting
+    }
+
+    pub(crate) fn is_component(&self) -> bool {
+        self.lane == Lane::Component
     }
 
     pub(crate) fn wants_instance(&self) -> bool {

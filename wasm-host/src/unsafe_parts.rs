@@ -1,6 +1,7 @@
 //! The crate's unsafe code: loading machine code, and asking for memory ahead of its use.
 #![expect(unsafe_code, reason = "what the compiler cannot check is kept in this file")]
 
+use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
 /// Loads an artefact.
@@ -8,6 +9,12 @@ pub(crate) fn load(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Module>
     // SAFETY: `Program::load` demands that the bytes come unchanged from `compile` on this machine;
     // the server keeps them authenticated. wasmtime checks version and settings itself.
     unsafe { Module::deserialize(engine, artefact) }
+}
+
+/// Loads the artefact of a component.
+pub(crate) fn load_component(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: as for `load`.
+    unsafe { Component::deserialize(engine, artefact) }
 }
 
 /// Asks for `lines` cache lines from an address on; the address may be anything.

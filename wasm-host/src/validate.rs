@@ -165,7 +165,7 @@ fn check_payload(payload: &Payload<'_>, exports: &mut Exports) -> Result<(), Rej
 }
 
 /// A compiler's time and stack grow with nesting and with the size of one function.
-fn check_nesting(body: &FunctionBody<'_>) -> Result<(), Rejection> {
+pub(crate) fn check_nesting(body: &FunctionBody<'_>) -> Result<(), Rejection> {
     let at = body.range().start;
     if body.range().len() > FUNCTION_BYTES_MAX {
         return Err(Rejection::FunctionTooLarge { at, bytes: body.range().len() });
@@ -184,12 +184,12 @@ fn check_nesting(body: &FunctionBody<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn limit(what: &'static str, got: u32, max: u32) -> Result<(), Rejection> {
+pub(crate) fn limit(what: &'static str, got: u32, max: u32) -> Result<(), Rejection> {
     if got > max { Err(Rejection::TooMany { what, got, max }) } else { Ok(()) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn invalid(error: wasmparser::BinaryReaderError) -> Rejection {
+pub(crate) fn invalid(error: wasmparser::BinaryReaderError) -> Rejection {
     Rejection::Invalid { at: error.offset(), message: error.message().to_owned() }
 }
 

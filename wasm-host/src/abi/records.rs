@@ -39,9 +39,32 @@ pub(crate) fn read(
     given: &[EventRecord],
     out: &mut Vec<EventRecord>,
 ) -> Result<(), Fault> {
-    let (count, max) = (returned.cast_unsigned(), given.len());
-    if count as usize > max {
-        return Err(Fault::Count { call: CALL, got: count, max });
+    let count = returned.cast_unsigned();
+    if count as usize > given.len() {
+        return Err(Fault::Count { call: CALL, got: count, max: given.len() });
+    }
+    let cells = buffer[HEAD_BYTES..].as_chunks::<RECORD_BYTES>().0;
+    let fields = |cell: &[u8; RECORD_BYTES]| {
+        let number =
+            |at: usize| u32::from_le_bytes([cell[at], cell[at + 1], cell[at + 2], cell[at + 3]]);
+        let topic = u64::from(number(0)) | u64::from(number(4)) << 32;
+        (TopicId(topic), number(8), number(12).cast_signed())
+    };
+    take(cells.iter().take(count as usize).map(fields), given, out)
+}
+
+/// Takes what is to be counted: topic, weight and time of each.
+///
+/// # Errors
+/// With a count, a weight or a time that cannot be; nothing is appended then.
+#[inline]
+pub(crate) fn take(
+    events: impl ExactSizeIterator<Item = (TopicId, u32, i32)>,
+    given: &[EventRecord],
+    out: &mut Vec<EventRecord>,
+) -> Result<(), Fault> {
+    if events.len() > given.len() {
+        return Err(Fault::Count { call: CALL, got: low32(events.len()), max: given.len() });
     }
     let Some(first) = given.first() else { return Ok(()) };
     let tenant: TenantId = first.tenant();
@@ -51,12 +74,7 @@ pub(crate) fn read(
         most = most.max(record.offset_ms());
     }
     let begun = out.len();
-    let cells = buffer[HEAD_BYTES..].as_chunks::<RECORD_BYTES>().0;
-    for (entry, cell) in cells.iter().take(count as usize).enumerate() {
-        let number =
-            |at: usize| u32::from_le_bytes([cell[at], cell[at + 1], cell[at + 2], cell[at + 3]]);
-        let topic = u64::from(number(0)) | u64::from(number(4)) << 32;
-        let (weight, offset_ms) = (number(8), number(12).cast_signed());
+    for (entry, (topic, weight, offset_ms)) in events.enumerate() {
         let wrong = if weight > WEIGHT_MAX {
             Some(("weight", i64::from(weight)))
         } else if !(least..=most).contains(&offset_ms) {
@@ -69,7 +87,7 @@ pub(crate) fn read(
             return Err(Fault::Field { call: CALL, what, entry, got });
         }
         if weight > 0 {
-            out.push(EventRecord::new(tenant, TopicId(topic), weight, offset_ms));
+            out.push(EventRecord::new(tenant, topic, weight, offset_ms));
         }
     }
     Ok(())

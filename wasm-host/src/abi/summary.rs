@@ -101,31 +101,64 @@ pub(crate) fn read(
         order.clear();
         for entry in 0..usize::from(ranked) {
             let index = u16_at(buffer, start).ok_or(Fault::Outside { call: CALL, entry })?;
-            if usize::from(index) >= written.rows || order.contains(&index) {
-                let (what, got) = ("index", i64::from(index));
-                return Err(Fault::Field { call: CALL, what, entry, got });
-            }
+            check_place(order, entry, index, written.rows)?;
             order.push(index);
             start += 2;
         }
     }
     if tldr_len > TLDR_BYTES_MAX {
-        return Err(Fault::Tldr("is longer than 512 bytes"));
+        return Err(TLDR_TOO_LONG);
     }
     let bytes = at(buffer, start, tldr_len).ok_or_else(outside)?;
     let text = core::str::from_utf8(bytes).map_err(|_| Fault::Tldr("is not UTF-8"))?;
-    if text.chars().any(char::is_control) {
-        return Err(Fault::Tldr("holds a control character"));
-    }
+    check_line(text)?;
     told.tldr.clear();
     told.tldr.push_str(text);
     Ok(())
 }
 
+/// Checks a whole ranking of so many rows.
+///
+/// # Errors
+/// With the first place that cannot be.
+pub(crate) fn check_ranking(ranking: &[u16], rows: usize) -> Result<(), Fault> {
+    if ranking.len() > rows {
+        return Err(Fault::Count { call: CALL, got: low32(ranking.len()), max: rows });
+    }
+    for (entry, &index) in ranking.iter().enumerate() {
+        check_place(&ranking[..entry], entry, index, rows)?;
+    }
+    Ok(())
+}
+
+/// Checks the TL;DR.
+///
+/// # Errors
+/// When it is too long or holds what a line must not.
+pub(crate) fn check_line(text: &str) -> Result<(), Fault> {
+    if text.len() > TLDR_BYTES_MAX {
+        return Err(TLDR_TOO_LONG);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Fault::Tldr("holds a control character"));
+    }
+    Ok(())
+}
+
+fn check_place(before: &[u16], entry: usize, index: u16, rows: usize) -> Result<(), Fault> {
+    if usize::from(index) >= rows || before.contains(&index) {
+        return Err(Fault::Field { call: CALL, what: "index", entry, got: i64::from(index) });
+    }
+    Ok(())
+}
+
+const TLDR_TOO_LONG: Fault = Fault::Tldr("is longer than 512 bytes");
+
 const CALL: &str = "summarise";
 const AS_GIVEN: u16 = 0xffff;
 const HEAD_BYTES: usize = 48;
 const ROW_BYTES: usize = 56;
-const SAMPLE_BYTES_MAX: usize = 160;
+/// Bytes of a message shown.
+pub(crate) const SAMPLE_BYTES_MAX: usize = 160;
 /// Room kept for the output: the longest line, and its head.
 const OUTPUT_BYTES_MIN: usize = 4 + TLDR_BYTES_MAX;

@@ -59,35 +59,66 @@ pub(crate) fn read<'a>(
     written: Written,
     mut found: impl FnMut(usize, u32, &'a str),
 ) -> Result<(), Fault> {
-    let (count, max) = (returned.cast_unsigned(), written.texts * TOPICS_PER_TEXT_MAX);
-    if count as usize > max {
-        return Err(Fault::Count { call: CALL, got: count, max });
-    }
-    let mut per_text = [0_usize; TEXTS_PER_CALL_MAX];
+    let count = returned.cast_unsigned();
+    let mut checks = Checks::new(written.texts, count as usize)?;
     let mut start = written.out;
     for entry in 0..count as usize {
         let outside = || Fault::Outside { call: CALL, entry };
-        let field = |what, got| Fault::Field { call: CALL, what, entry, got };
         let index = u16_at(buffer, start).ok_or_else(outside)?;
         let len = usize::from(u16_at(buffer, start + 2).ok_or_else(outside)?);
         let weight = u32_at(buffer, start + 4).ok_or_else(outside)?;
         let name = at(buffer, start + 8, len).ok_or_else(outside)?;
-        if usize::from(index) >= written.texts {
+        let name = checks.entry(entry, index, weight, name)?;
+        found(usize::from(index), weight, name);
+        start = (start + 8 + len).next_multiple_of(8);
+    }
+    Ok(())
+}
+
+/// The checks of the topics of one call.
+pub(crate) struct Checks {
+    texts: usize,
+    per_text: [usize; TEXTS_PER_CALL_MAX],
+}
+
+impl Checks {
+    /// Checks of so many topics of so many texts.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub(crate) fn new(texts: usize, count: usize) -> Result<Self, Fault> {
+        let max = texts * TOPICS_PER_TEXT_MAX;
+        if count > max {
+            return Err(Fault::Count { call: CALL, got: low32(count), max });
+        }
+        Ok(Self { texts, per_text: [0; TEXTS_PER_CALL_MAX] })
+    }
+
+    /// Checks the next topic; returns its name.
+    ///
+    /// # Errors
+    /// With the field that cannot be.
+    pub(crate) fn entry<'a>(
+        &mut self,
+        entry: usize,
+        index: u16,
+        weight: u32,
+        name: &'a [u8],
+    ) -> Result<&'a str, Fault> {
+        let field = |what, got| Fault::Field { call: CALL, what, entry, got };
+        if usize::from(index) >= self.texts {
             return Err(field("index", i64::from(index)));
         }
         if !(1..=WEIGHT_MAX).contains(&weight) {
             return Err(field("weight", i64::from(weight)));
         }
-        let of_text = &mut per_text[usize::from(index)];
+        let of_text = &mut self.per_text[usize::from(index)];
         *of_text += 1;
         if *of_text > TOPICS_PER_TEXT_MAX {
             return Err(field("index", i64::from(index)));
         }
-        let name = check_name(name).map_err(|source| Fault::Name { entry, source })?;
-        found(usize::from(index), weight, name);
-        start = (start + 8 + len).next_multiple_of(8);
+        check_name(name).map_err(|source| Fault::Name { entry, source })
     }
-    Ok(())
 }
 
 const CALL: &str = "observe_text";

@@ -26,21 +26,23 @@ thread_local! {
 impl summariser::Guest for Movers {
     fn summarise(view: View) -> Summary {
         let moves = |row: &Row| matches!(row.trend, Trend::New | Trend::Rising);
+        let rows = u16::try_from(view.rows.len()).unwrap_or(u16::MAX);
         let (mut order, still): (Vec<u16>, Vec<u16>) =
-            (0..).zip(&view.rows).map(|(at, row)| (at, moves(row))).fold(
-                (Vec::new(), Vec::new()),
-                |(mut movers, mut still), (at, moves)| {
-                    if moves { movers.push(at) } else { still.push(at) }
-                    (movers, still)
-                },
-            );
+            (0..rows).partition(|&at| moves(&view.rows[usize::from(at)]));
         order.extend(still);
         let mut tldr = String::with_capacity(TLDR_BYTES);
         for &at in order.iter().take(TOPICS_TOLD) {
             let row = &view.rows[usize::from(at)];
+            let name = match row.name.as_str() {
+                "" => &format!("id:{:016x}", row.topic),
+                name => name,
+            };
+            if tldr.len() + name.len() > NAMES_BYTES {
+                break;
+            }
             let gap = if tldr.is_empty() { "" } else { ", " };
             let verb = if moves(row) { "moves" } else { "stays" };
-            let _ = write!(tldr, "{gap}\"{}\" {verb} at {}", row.name, row.count);
+            let _ = write!(tldr, "{gap}\"{name}\" {verb} at {}", row.count);
         }
         if view.total > BUSIEST.get() {
             BUSIEST.set(view.total);
@@ -91,6 +93,8 @@ impl stateful::Guest for Movers {
 export!(Movers);
 
 const TLDR_BYTES: usize = 512;
+/// Leaves room for the numbers behind the names.
+const NAMES_BYTES: usize = 400;
 const TOPICS_TOLD: usize = 3;
 const WEIGHT_CAP: u32 = 100;
 const NAME_BYTES: usize = 32;
