@@ -19,6 +19,7 @@ def main(address):
     checks = (
         named_events_are_counted_exactly,
         ids_are_named_when_the_server_asks,
+        texts_become_topics_with_a_sample,
         a_frame_sent_again_counts_once,
         a_gap_is_refused_and_mended,
         a_subscription_sees_the_change,
@@ -72,6 +73,20 @@ def ids_are_named_when_the_server_asks(host, port, tenant):
                 equal([count for _, count in rows], [7])
                 assert tick_ms() < deadline, f"the server never asked for a name: {rows}"
                 producer.poll(0.05)
+
+
+def texts_become_topics_with_a_sample(host, port, tenant):
+    with Reader(host, port, timeout=TIMEOUT) as reader:
+        now_ms = reader.welcome["server_time_ms"]
+        with Producer(host, port, timeout=TIMEOUT) as producer:
+            for n in range(600):
+                producer.send_text(tenant, f"message {n} of #tag{n % 3}\n", 2, now_ms)
+        equal(producer.events_refused, 0)
+        answer = reader.query(tenant, rank="count")
+        rows = [(topic.name, topic.count) for topic in answer.topics]
+        equal(rows, [(f"#tag{n}", 400) for n in range(3)])
+        for topic in answer.topics:
+            assert topic.name in topic.sample, f"{topic.sample!r} is about another topic"
 
 
 def a_frame_sent_again_counts_once(host, port, tenant):
