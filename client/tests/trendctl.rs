@@ -1,5 +1,6 @@
 //! What `trendctl` asks of a server and says on the terminal, against a server that only listens.
 #![cfg(feature = "trendctl")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
