@@ -3,6 +3,7 @@
 //! ```text
 //! release frames that are due -> write -> poll -> read -> probes -> again
 //! |---- warm-up ----|---- measurement ----|-- drain: the last acknowledgements --|
+//!      … until every tenant and its program is there
 //! ```
 //!
 //! Paced load is open loop: frame `n` of a connection has its intended time whatever happened
@@ -10,12 +11,13 @@
 //! Saturated load admits a frame whenever credit and socket take one; its time is that moment.
 
 use crate::lane::Lane;
-use crate::limits::DRAIN_MS_MAX;
+use crate::limits::{DRAIN_MS_MAX, PROGRAMS_MS_MAX};
 use crate::population::Population;
 use crate::probe::{Now, Queries, Visible};
 use crate::process::{Figures, Used};
 use crate::scenario::Scenario;
 use crate::tally::Tally;
+use crate::watch::{Outcome, Wanted, Watch};
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use mio::{Poll, Token};
@@ -31,6 +33,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) queries: Queries,
     pub(crate) tally: Tally,
     pub(crate) server_pid: u32,
+    /// The server's HTTP side, and what must be there before the measurement begins.
+    pub(crate) awaited: (String, Wanted),
     pub(crate) bar: ProgressBar,
 }
 
@@ -47,6 +51,10 @@ pub(crate) struct Measured {
     pub(crate) offered: u64,
     /// Whether everything admitted was answered in time.
     pub(crate) drained: bool,
+    /// What was there when the measurement began.
+    pub(crate) began_with: Outcome,
+    /// Load before the measurement.
+    pub(crate) warmup_s: f64,
 }
 
 /// The token of the probe for visibility; queries have the next one, lanes the numbers below.
@@ -56,6 +64,9 @@ pub(crate) const QUERIES: Token = Token((1 << 20) + 1);
 /// Where the run stands, in nanoseconds since it began.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
+    /// The measurement begins no earlier.
+    warm_ns: u64,
+    /// When the measurement began; until then never.
     measure_ns: u64,
     end_ns: u64,
     /// Between two frames of the whole load; 0 is saturated.
@@ -66,7 +77,6 @@ struct Plan {
 
 impl Plan {
     fn new(scenario: &Scenario) -> anyhow::Result<Self> {
-        let measure_ns = scenario.warmup_seconds * 1_000_000_000;
         let events = crate::process::float(scenario.frame_events as u64);
         let interval_ns = match scenario.rate {
             0 => 0.0,
@@ -74,12 +84,19 @@ impl Plan {
         };
         let wall = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Self {
-            measure_ns,
-            end_ns: measure_ns + scenario.seconds * 1_000_000_000,
+            warm_ns: scenario.warmup_seconds * 1_000_000_000,
+            measure_ns: u64::MAX,
+            end_ns: u64::MAX,
             interval_ns,
             began: Instant::now(),
             began_wall_ns: wall.context("the clock is before 1970")?.as_nanos(),
         })
+    }
+
+    /// The measurement begins now, for so long.
+    const fn begin(&mut self, now_ns: u64, seconds: u64) {
+        self.measure_ns = now_ns;
+        self.end_ns = now_ns + seconds * 1_000_000_000;
     }
 
     fn now_ns(&self) -> u64 {
@@ -106,13 +123,22 @@ impl Engine<'_> {
     pub(crate) fn run(&mut self) -> anyhow::Result<Measured> {
         let (mut scratch, mut ready) = (vec![0; 256 << 10], mio::Events::with_capacity(1_024));
         self.open_probes(&mut scratch, &mut ready)?;
-        let plan = Plan::new(self.scenario)?;
+        let mut plan = Plan::new(self.scenario)?;
+        let (http, wanted) = &self.awaited;
+        let late_ns = plan.warm_ns + PROGRAMS_MS_MAX * 1_000_000;
+        let watch = Watch::begin(http, *wanted, Duration::from_nanos(late_ns))?;
+        let mut began_with = None;
         let mut frames = vec![0_u64; self.lanes.len()];
         let (mut before, mut after) = (None, None);
         let mut bar_ns = 0;
         loop {
             let now_ns = plan.now_ns();
-            if before.is_none() && now_ns >= plan.measure_ns {
+            if began_with.is_none() {
+                began_with = watch.outcome();
+            }
+            if before.is_none() && began_with.is_some() && now_ns >= plan.warm_ns {
+                plan.begin(now_ns, self.scenario.seconds);
+                self.bar.set_length(plan.end_ns / 1_000_000);
                 before = Some(self.figures()?);
             }
             if after.is_none() && now_ns >= plan.end_ns {
@@ -147,6 +173,8 @@ impl Engine<'_> {
             acked: acked_after - acked_before,
             offered,
             drained: self.lanes.iter().all(Lane::is_idle) && self.visible.is_idle(),
+            began_with: began_with.context("the measurement never began")?,
+            warmup_s: crate::process::float(plan.measure_ns) / 1e9,
         })
     }
 
@@ -214,7 +242,7 @@ impl Engine<'_> {
         let answered = self.lanes.iter().all(Lane::is_idle)
             && self.visible.is_idle()
             && self.queries.is_idle();
-        answered || now_ns >= plan.end_ns + DRAIN_MS_MAX * 1_000_000
+        answered || now_ns >= plan.end_ns.saturating_add(DRAIN_MS_MAX * 1_000_000)
     }
 
     /// Paced load spins, so that a frame leaves when it is due; otherwise the poll may sleep.

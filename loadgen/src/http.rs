@@ -1,6 +1,6 @@
-//! One GET at a time from the server's HTTP side.
+//! One request at a time to the server's HTTP side.
 
-use crate::limits::REPLY_BYTES_MAX;
+use crate::limits::{GET_MS_MAX, PUT_MS_MAX, REPLY_BYTES_MAX};
 use anyhow::{Context as _, bail};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -8,7 +8,22 @@ use std::time::Duration;
 
 /// Status and body of `GET path`.
 pub(crate) fn get(address: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-    let timeout = Duration::from_secs(5);
+    request(address, "GET", path, b"", GET_MS_MAX)
+}
+
+/// Status and body of `PUT path`.
+pub(crate) fn put(address: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+    request(address, "PUT", path, body, PUT_MS_MAX)
+}
+
+fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    ms_max: u64,
+) -> anyhow::Result<(u16, Vec<u8>)> {
+    let timeout = Duration::from_millis(ms_max);
     let target = address
         .to_socket_addrs()
         .ok()
@@ -17,10 +32,21 @@ pub(crate) fn get(address: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&target, timeout)
         .with_context(|| format!("no HTTP at {address}; start trendsrv there, or use --spawn"))?;
     stream.set_read_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.set_write_timeout(Some(timeout))?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    // A body that is refused is answered before all of it is read: the answer tells.
+    let sent = stream.write_all(body);
     let mut reply = Vec::new();
-    stream.take(REPLY_BYTES_MAX).read_to_end(&mut reply).context("reading the HTTP reply")?;
-    parse(&reply).with_context(|| format!("reply to GET http://{address}{path}"))
+    let read = stream.take(REPLY_BYTES_MAX).read_to_end(&mut reply);
+    if reply.is_empty() {
+        sent.and(read.map(drop)).context("reading the HTTP reply")?;
+    }
+    parse(&reply).with_context(|| format!("reply to {method} http://{address}{path}"))
 }
 
 fn parse(reply: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {

@@ -23,6 +23,20 @@ pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
 pub(crate) const SERVER_MS_MAX: u64 = 60_000;
 /// Bytes of one line of a recorded file.
 pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
+/// How long the tenants' programs may take to live, beyond the warm-up.
+pub(crate) const PROGRAMS_MS_MAX: u64 = 60_000;
+/// Between two looks at whether they do.
+pub(crate) const WATCH_MS: u64 = 50;
+/// Tenants of a run that get a hostile program.
+pub(crate) const HOSTILE_MAX: usize = 100_000;
+/// Hostile programs of a scenario.
+pub(crate) const HOSTILE_PROGRAMS_MAX: usize = 16;
+/// How long a GET may take.
+pub(crate) const GET_MS_MAX: u64 = 5_000;
+/// How long a PUT may take: a program is compiled meanwhile.
+pub(crate) const PUT_MS_MAX: u64 = 60_000;
+/// Bytes of a program, as the server takes it.
+pub(crate) const PROGRAM_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of one HTTP reply.
 pub(crate) const REPLY_BYTES_MAX: u64 = 16 << 20;
 /// Mismatches explained in full; all are counted.

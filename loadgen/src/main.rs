@@ -11,9 +11,11 @@
 //!         exact counts (sample, exact) == answers?  -> run.json, latency.hgrm, exit code
 //! ```
 
+mod census;
 mod check;
 mod engine;
 mod exact;
+mod hostile;
 mod http;
 mod lane;
 mod latency;
@@ -27,6 +29,7 @@ mod pool;
 mod population;
 mod probe;
 mod process;
+mod programs;
 mod record;
 mod replay;
 mod report;
@@ -34,8 +37,10 @@ mod run;
 mod sample;
 mod scenario;
 mod server;
+mod sides;
 mod tally;
 mod told;
+mod watch;
 mod wire;
 mod zipf;
 
@@ -66,14 +71,21 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
-        Command::Replay(args) => replay::replay(&args),
-        Command::Report { folders } => report::compare(&folders).map(|text| print!("{text}")),
+        Command::Replay(args) => replay::replay(&args).map(|()| true),
+        Command::Report { folders } => report::compare(&folders).map(|text| {
+            print!("{text}");
+            true
+        }),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(VERDICT_FAILED),
         Err(error) => {
             eprintln!("loadgen: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
+
+/// The exit code when every answer was right, but the verdict of a comparison does not hold.
+const VERDICT_FAILED: u8 = 3;

@@ -105,8 +105,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     replay.bar.finish_and_clear();
     if let (Some(folder), Some(used)) = (&args.out, used) {
         let mut run = replay.report(seconds);
-        let live = server.tenants_live()?;
-        run.server = ServerFigures::new(&used, run.events_acked, &Machine::read(), live);
+        let census = server.census()?;
+        run.server = ServerFigures::new(&used, run.events_acked, &Machine::read(), &census);
         run.config["server_counters"] = server.counters()?;
         run.config["connect"] = server.connect.clone().into();
         run.config["server_args"] = server.command.clone().into();

@@ -2,8 +2,10 @@
 //!
 //! The field names are a contract: add to them, do not rename.
 
+use crate::census::Census;
 use crate::latency::{Latency, Percentiles};
 use crate::process::{Machine, Used, float};
+use crate::sides::TwoSides;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,7 +55,7 @@ impl Run {
             events_lost: 0,
             rate_offered: 0.0,
             rate_acked: 0.0,
-            server: ServerFigures::new(&Used::default(), 0, &machine, 0),
+            server: ServerFigures::new(&Used::default(), 0, &machine, &Census::default()),
             latency_us: Latencies { ack: nothing, visible: nothing, query: nothing },
             refusals: BTreeMap::new(),
             check: Check { tenants_checked: 0, topics_checked: 0, mismatches: 0 },
@@ -74,6 +76,21 @@ pub(crate) struct ServerFigures {
     pub(crate) rss_bytes_max: u64,
     pub(crate) tenants_live: u64,
     pub(crate) programs_live: u64,
+    /// Instances that the server's pools hold.
+    #[serde(default)]
+    pub(crate) instances_max: u64,
+    /// Memory of windows.
+    #[serde(default)]
+    pub(crate) window_bytes: u64,
+    /// From here on counted since the server began.
+    #[serde(default)]
+    pub(crate) program_calls: u64,
+    #[serde(default)]
+    pub(crate) program_faults: u64,
+    #[serde(default)]
+    pub(crate) program_throttled: u64,
+    #[serde(default)]
+    pub(crate) program_fuel: u64,
 }
 
 /// Percentiles of the three latencies.
@@ -120,8 +137,8 @@ impl Histograms {
 }
 
 impl ServerFigures {
-    /// `events` were acknowledged while `used` was used.
-    pub(crate) fn new(used: &Used, events: u64, machine: &Machine, tenants_live: u64) -> Self {
+    /// `events` were acknowledged while `used` was used; `census` was taken at the end.
+    pub(crate) fn new(used: &Used, events: u64, machine: &Machine, census: &Census) -> Self {
         let capacity_s = used.seconds * float(machine.cores.max(1));
         Self {
             cpu_user_s: used.user_s,
@@ -131,9 +148,14 @@ impl ServerFigures {
             context_switches_voluntary: used.voluntary,
             context_switches_involuntary: used.involuntary,
             rss_bytes_max: used.rss_bytes_max,
-            tenants_live,
-            // Tenants run no programs in this version of the server.
-            programs_live: 0,
+            tenants_live: census.tenants_live,
+            programs_live: census.programs_live,
+            instances_max: census.instances_max,
+            window_bytes: census.window_bytes,
+            program_calls: census.program_calls,
+            program_faults: census.program_faults,
+            program_throttled: census.program_throttled,
+            program_fuel: census.program_fuel,
         }
     }
 }
@@ -162,16 +184,18 @@ pub(crate) fn default_folder() -> PathBuf {
 
 /// Writes run.json and the histograms into a folder, made if need be.
 pub(crate) fn write(folder: &Path, run: &Run, histograms: &Histograms) -> anyhow::Result<()> {
+    put(folder, "run.json", serde_json::to_string_pretty(run)? + "\n")?;
+    put(folder, "latency.hgrm", histograms.ack.hgrm())?;
+    put(folder, "latency.visible.hgrm", histograms.visible.hgrm())?;
+    put(folder, "latency.query.hgrm", histograms.query.hgrm())
+}
+
+/// Writes one file into a folder, made if need be.
+pub(crate) fn put(folder: &Path, name: &str, text: String) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let put = |name: &str, text: String| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    put("run.json", serde_json::to_string_pretty(run)? + "\n")?;
-    put("latency.hgrm", histograms.ack.hgrm())?;
-    put("latency.visible.hgrm", histograms.visible.hgrm())?;
-    put("latency.query.hgrm", histograms.query.hgrm())
+    let path = folder.join(name);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The run in a few lines for a person.
@@ -201,6 +225,7 @@ pub(crate) fn table(run: &Run) -> String {
          \x20 rate        {:.3} M/s offered, {:.3} M/s acknowledged\n\
          \x20 server      {:.1} ns CPU/event, {:.1} % of the machine, {switches:.0} switches/s, \
          {:.1} MiB, {} tenants\n\
+         \x20 programs    {} live, {} calls, {} faults, {} throttled, {:.0} fuel a call\n\
          \x20 latency us        p50        p99      p99.9     p99.99        max     count\n\
          {}{}{}\
          \x20 refusals    {refusals}\n\
@@ -216,6 +241,11 @@ pub(crate) fn table(run: &Run) -> String {
         server.cpu_percent_of_machine,
         float(server.rss_bytes_max) / f64::from(1 << 20),
         server.tenants_live,
+        server.programs_live,
+        server.program_calls,
+        server.program_faults,
+        server.program_throttled,
+        float(server.program_fuel) / float(server.program_calls.max(1)),
         row("ack", &run.latency_us.ack),
         row("visible", &run.latency_us.visible),
         row("query", &run.latency_us.query),
@@ -225,7 +255,7 @@ pub(crate) fn table(run: &Run) -> String {
     )
 }
 
-/// `loadgen report DIR…`: one line a run.
+/// `loadgen report DIR…`: one line a run, two for one of two sides.
 pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
     let mut text = format!(
         "{:<28} {:<14} {:>9} {:>9} {:>8} {:>10} {:>9} {:>9} {:>9} {:>6}\n",
@@ -244,25 +274,35 @@ pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
         let path = folder.join("run.json");
         let json = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        let run: Run = serde_json::from_str(&json)
-            .with_context(|| format!("{} is not a run.json", path.display()))?;
-        let server = &run.server;
-        let switches = server.context_switches_voluntary + server.context_switches_involuntary;
+        let strange = || format!("{} is not a run.json", path.display());
+        let value: serde_json::Value = serde_json::from_str(&json).with_context(strange)?;
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        text.push_str(&format!(
-            "{name:<28} {:<14} {:>9.3} {:>9.1} {:>8.0} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {:>6}\n",
-            run.scenario,
-            run.rate_acked / 1e6,
-            server.ns_cpu_per_event,
-            float(switches) / run.seconds.max(1e-9),
-            run.latency_us.ack.p50,
-            run.latency_us.ack.p99,
-            run.latency_us.visible.p99,
-            float(server.rss_bytes_max) / f64::from(1 << 20),
-            run.check.mismatches + run.events_lost,
-        ));
+        if value["sides"].is_null() {
+            text.push_str(&line(&name, &serde_json::from_value(value).with_context(strange)?));
+        } else {
+            let both: TwoSides = serde_json::from_value(value).with_context(strange)?;
+            text.push_str(&line(&format!("{name}/calm"), &both.sides.calm));
+            text.push_str(&line(&format!("{name}/pressed"), &both.sides.pressed));
+        }
     }
     Ok(text)
+}
+
+fn line(name: &str, run: &Run) -> String {
+    let server = &run.server;
+    let switches = server.context_switches_voluntary + server.context_switches_involuntary;
+    format!(
+        "{name:<28} {:<14} {:>9.3} {:>9.1} {:>8.0} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {:>6}\n",
+        run.scenario,
+        run.rate_acked / 1e6,
+        server.ns_cpu_per_event,
+        float(switches) / run.seconds.max(1e-9),
+        run.latency_us.ack.p50,
+        run.latency_us.ack.p99,
+        run.latency_us.visible.p99,
+        float(server.rss_bytes_max) / f64::from(1 << 20),
+        run.check.mismatches + run.events_lost,
+    )
 }
 
 #[cfg(test)]
@@ -277,6 +317,7 @@ pub(crate) mod tests {
             memory_bytes: 1 << 30,
         };
         let used = Used { seconds: 2.0, cpu_ns: 1_000_000_000, ..Used::default() };
+        let census = Census { tenants_live: 7, programs_live: 6, ..Census::default() };
         Run {
             scenario: "smoke".to_owned(),
             commit: "unknown".to_owned(),
@@ -291,7 +332,7 @@ pub(crate) mod tests {
             events_lost: 0,
             rate_offered: 5e6,
             rate_acked: 5e6,
-            server: ServerFigures::new(&used, 10_000_000, &machine, 7),
+            server: ServerFigures::new(&used, 10_000_000, &machine, &census),
             latency_us: Histograms::new().unwrap().percentiles(),
             refusals: BTreeMap::new(),
             check: Check { tenants_checked: 1, topics_checked: 2, mismatches: 0 },
@@ -306,6 +347,8 @@ pub(crate) mod tests {
         server.cpu_system_s server.cpu_percent_of_machine server.ns_cpu_per_event \
         server.context_switches_voluntary server.context_switches_involuntary \
         server.rss_bytes_max server.tenants_live server.programs_live \
+        server.instances_max server.window_bytes server.program_calls server.program_faults \
+        server.program_throttled server.program_fuel \
         latency_us.ack latency_us.visible latency_us.query refusals check.tenants_checked \
         check.topics_checked check.mismatches";
 

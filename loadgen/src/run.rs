@@ -2,16 +2,20 @@
 
 use crate::check::{Checked, known_or_empty, lacks_names};
 use crate::engine::{Engine, Measured, QUERIES, VISIBLE};
+use crate::hostile::Hostile;
 use crate::lane::Lane;
 use crate::pool::Pool;
 use crate::population::{Population, tenant_name, topic_name};
 use crate::probe::{Queries, Visible};
 use crate::process::{Machine, float};
+use crate::programs::NATIVE;
 use crate::report::{self, Check, Histograms, Run, ServerFigures};
 use crate::sample::{Ledger, Sample};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, TenantDistribution};
 use crate::server::{Server, ServerArgs};
+use crate::sides;
 use crate::tally::Tally;
+use crate::watch::{Outcome, Wanted};
 use crate::wire::Wire;
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,7 +32,7 @@ use trendsrv_proto::{Rank, TenantId, TopicId};
 pub(crate) struct RunArgs {
     /// Name of a scenario, or a .toml file with its fields
     #[arg(long, value_name = "NAME|FILE.toml", default_value = "100k")]
-    scenario: String,
+    pub(crate) scenario: String,
     /// Events a second, paced; 0 is as many as the server takes
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
@@ -58,9 +62,9 @@ pub(crate) struct RunArgs {
     sleep: bool,
     /// Folder for run.json and the histograms [default: bench-results/run-UNIXTIME]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(crate) server: ServerArgs,
 }
 
 impl RunArgs {
@@ -84,18 +88,50 @@ impl RunArgs {
     }
 }
 
-/// Runs a scenario. Fails when an answer is wrong or an event is lost.
-pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
+/// Runs a scenario, on two sides if it compares; returns whether its verdict holds. Fails when an
+/// answer is wrong or an event is lost.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<bool> {
     let scenario = args.scenario()?;
+    if scenario.hostile_per_mille > 0 {
+        return sides::run(args, &scenario);
+    }
+    let Done { run, histograms, notes, right } = load(args, &scenario, None)?;
+    let folder = args.out.clone().unwrap_or_else(report::default_folder);
+    report::write(&folder, &run, &histograms)?;
+    print!("{}", report::table(&run));
+    println!("  written to  {}", folder.display());
+    for note in notes {
+        println!("  {note}");
+    }
+    right.map(|()| true)
+}
+
+/// One load that was made and checked.
+pub(crate) struct Done {
+    pub(crate) run: Run,
+    pub(crate) histograms: Histograms,
+    /// What else there is to say, a line each.
+    pub(crate) notes: Vec<String>,
+    /// Whether every answer was right, no event was lost and the server ended well.
+    pub(crate) right: anyhow::Result<()>,
+}
+
+/// Makes the load of a scenario, some of whose tenants may be hostile.
+pub(crate) fn load(
+    args: &RunArgs,
+    scenario: &Scenario,
+    hostile: Option<&Hostile>,
+) -> anyhow::Result<Done> {
     let server = Server::open(&args.server)?;
     let pid = server.pid()?;
-    let (population, sample) = (Population::new(&scenario), Sample::new(&scenario));
+    let (population, sample) = (Population::new(scenario), Sample::new(scenario));
     let mut client = connect(&server)?;
     let topology = client.topology().clone();
     refuse_old_events(&mut client, &population, &sample)?;
     drop(client);
+    hostile.map(|hostile| hostile.move_in(&server.http)).transpose()?;
 
-    let mut engine = engine(&scenario, &population, &sample, &topology, (&server, pid))?;
+    let mut engine = engine(scenario, &population, &sample, &topology, (&server, pid))?;
     let measured = engine.run()?;
     let (tally, unsent) = (engine.tally, engine.lanes.iter().map(Lane::unsent));
     let unsent = unsent.fold((0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1));
@@ -103,11 +139,9 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
 
     let checked = check(&server, &population, &sample, &tally.ledger)?;
     let machine = Machine::read();
-    let figures =
-        ServerFigures::new(&measured.used, measured.acked, &machine, server.tenants_live()?);
     let histograms = Histograms { ack: tally.ack.clone(), visible, query: queries };
-    let mut run = report_of(args, &scenario, &server, (&tally, unsent, measured))?;
-    run.server = figures;
+    let mut run = report_of(args, scenario, &server, (&tally, unsent, measured))?;
+    run.server = ServerFigures::new(&measured.used, measured.acked, &machine, &server.census()?);
     run.latency_us = histograms.percentiles();
     run.check = Check {
         tenants_checked: checked.tenants,
@@ -115,21 +149,34 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         mismatches: checked.mismatches,
     };
     run.machine = machine;
-    let spins = scenario.rate > 0 && !scenario.sleep;
-    let folder = args.out.clone().unwrap_or_else(report::default_folder);
-    report::write(&folder, &run, &histograms)?;
-    print!("{}", report::table(&run));
+    let notes = notes(scenario, &run, &tally, &histograms, measured.began_with);
+    let right = server.stop().and(verdict(&tally, unsent.0, measured.drained, &checked));
+    Ok(Done { run, histograms, notes, right })
+}
+
+fn notes(
+    scenario: &Scenario,
+    run: &Run,
+    tally: &Tally,
+    histograms: &Histograms,
+    began_with: Outcome,
+) -> Vec<String> {
     let own = run.config["loadgen_ns_cpu_per_event"].as_f64().unwrap_or_default();
-    println!("  loadgen     {own:.1} ns CPU/event{}", if spins { ", spinning" } else { "" });
-    println!("  written to  {}", folder.display());
-    for (code, message) in &tally.messages {
-        println!("  {code}: {message}");
+    let spins = scenario.rate > 0 && !scenario.sleep;
+    let mut notes =
+        vec![format!("loadgen     {own:.1} ns CPU/event{}", if spins { ", spinning" } else { "" })];
+    if let Outcome::Late(census) = began_with {
+        notes.push(format!(
+            "the measurement began before everything was there: {} tenants, {} programs live, {} \
+             to come",
+            census.tenants_live, census.programs_live, census.programs_pending
+        ));
     }
+    notes.extend(tally.messages.iter().map(|(code, message)| format!("{code}: {message}")));
     if histograms.over_range() > 0 {
-        println!("  {} latencies were longer than 120 s", histograms.over_range());
+        notes.push(format!("{} latencies were longer than 120 s", histograms.over_range()));
     }
-    server.stop()?;
-    verdict(&tally, unsent.0, measured.drained, &checked)
+    notes
 }
 
 /// Fails with what is wrong and where.
@@ -175,6 +222,14 @@ fn report_of(
     config["loadgen_ns_cpu_per_event"] = own.into();
     config["server_counters"] = server.counters()?;
     config["names_missing"] = tally.names_missing.into();
+    config["default_program"] = server.default_program()?.into();
+    config["warmup_s"] = measured.warmup_s.into();
+    let (settled, census) = match measured.began_with {
+        Outcome::Settled(census) => (true, census),
+        Outcome::Late(census) => (false, census),
+    };
+    config["all_live_when_measured"] = settled.into();
+    config["programs_live_when_measured"] = census.programs_live.into();
     Ok(Run {
         scenario: args.scenario.clone(),
         commit: report::commit(),
@@ -254,8 +309,30 @@ fn engine<'a>(
     let queries = Queries::new(wire, scenario.queries, asked, scenario.seed)?;
     let length = (scenario.warmup_seconds + scenario.seconds) * 1_000;
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {percent} %")?;
+    let awaited = (server.http.clone(), wanted(scenario, &server.default_program()?));
     let bar = ProgressBar::new(length).with_style(style);
-    Ok(Engine { scenario, population, poll, lanes, visible, queries, tally, server_pid, bar })
+    Ok(Engine {
+        scenario,
+        population,
+        poll,
+        lanes,
+        visible,
+        queries,
+        tally,
+        server_pid,
+        awaited,
+        bar,
+    })
+}
+
+/// What must live before the measurement begins. Under Zipf's law some tenants are so rare that
+/// nobody waits for them.
+fn wanted(scenario: &Scenario, default_program: &str) -> Wanted {
+    let tenants = match scenario.tenant_distribution {
+        TenantDistribution::Uniform => u64::from(scenario.tenants),
+        TenantDistribution::Zipf => 1,
+    };
+    Wanted { tenants, with_programs: default_program != NATIVE }
 }
 
 fn probe_session() -> SessionConfig {

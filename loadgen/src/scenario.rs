@@ -1,8 +1,8 @@
 //! What load to make: named scenarios, or a TOML file with the same fields.
 
 use crate::limits::{
-    CONNECTIONS_MAX, FRAME_EVENTS_MAX, POOL_BYTES_MAX, SAMPLE_MAX, TENANTS_MAX,
-    TOPICS_PER_TENANT_MAX,
+    CONNECTIONS_MAX, FRAME_EVENTS_MAX, HOSTILE_PROGRAMS_MAX, POOL_BYTES_MAX, SAMPLE_MAX,
+    TENANTS_MAX, TOPICS_PER_TENANT_MAX,
 };
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,11 @@ pub(crate) struct Scenario {
     /// Wait on a 1 ms timer between frames of a paced load instead of spinning: frees the core
     /// for the server, and adds up to a millisecond to every latency.
     pub(crate) sleep: bool,
+    /// Tenants in a thousand that get a hostile program on the pressed side; with more than none,
+    /// the load is made twice, to compare.
+    pub(crate) hostile_per_mille: u32,
+    /// What they run, in turn: programs of the load generator, or files.
+    pub(crate) hostile_programs: Vec<String>,
 }
 
 impl Default for Scenario {
@@ -119,13 +124,23 @@ impl Default for Scenario {
             visible_probes: 50,
             queries: 100,
             sleep: false,
+            hostile_per_mille: 0,
+            hostile_programs: Vec::new(),
         }
     }
 }
 
 /// Names and what they change of the default.
-pub(crate) const NAMES: [&str; 6] =
-    ["100k", "100k-run16", "100k-run64", "100k-zipf", "smoke", "smoke-zipf"];
+pub(crate) const NAMES: [&str; 8] = [
+    "100k",
+    "100k-run16",
+    "100k-run64",
+    "100k-zipf",
+    "hostile",
+    "hostile-burn",
+    "smoke",
+    "smoke-zipf",
+];
 
 impl Scenario {
     /// A named scenario, or the file of that name.
@@ -142,11 +157,18 @@ impl Scenario {
             ..Self::default()
         };
         let zipf = TenantDistribution::Zipf;
+        let hostile = |programs: &[&str]| Self {
+            hostile_per_mille: 10,
+            hostile_programs: programs.iter().map(|name| (*name).to_owned()).collect(),
+            ..Self::default()
+        };
         let scenario = match name {
             "100k" => Self::default(),
             "100k-run16" => Self { run_length: 16, ..Self::default() },
             "100k-run64" => Self { run_length: 64, ..Self::default() },
             "100k-zipf" => Self { tenant_distribution: zipf, ..Self::default() },
+            "hostile" => hostile(&["loop-summarise", "loop-observe"]),
+            "hostile-burn" => hostile(&["burn"]),
             "smoke" => smoke,
             "smoke-zipf" => Self { tenant_distribution: zipf, spread_ms: 500, ..smoke },
             path if Path::new(path).extension().is_some_and(|e| e == "toml") => {
@@ -182,6 +204,10 @@ impl Scenario {
         range("sample", self.sample as u64, 1, sample_max as u64)?;
         range("visible_probes", u64::from(self.visible_probes), 1, 1_000)?;
         range("queries", u64::from(self.queries), 1, 10_000)?;
+        range("hostile_per_mille", u64::from(self.hostile_per_mille), 0, 500)?;
+        let programs = (self.hostile_programs.len() as u64, HOSTILE_PROGRAMS_MAX as u64);
+        let least = u64::from(self.hostile_per_mille > 0);
+        range("the number of hostile_programs", programs.0, least, programs.1)?;
         for (what, exponent) in [("topic_zipf", self.topic_zipf), ("tenant_zipf", self.tenant_zipf)]
         {
             if !(0.0..=8.0).contains(&exponent) {

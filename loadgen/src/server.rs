@@ -1,8 +1,10 @@
 //! The server under load: one that runs already, or one started for this run.
 
+use crate::census::Census;
 use crate::http;
 use crate::limits::SERVER_MS_MAX;
 use crate::os;
+use crate::programs::{self, Choice, Folder};
 use anyhow::{Context as _, bail};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -33,6 +35,10 @@ pub(crate) struct ServerArgs {
     /// Another argument for the server that --spawn starts; may be repeated
     #[arg(long, value_name = "ARG", requires = "spawn", allow_hyphen_values = true)]
     pub(crate) server_arg: Vec<String>,
+    /// What every tenant runs: trending, native, observe-pass (an event stage that passes every
+    /// record on) or a file; needs --spawn, or a server that has it as its default
+    #[arg(long, value_name = "NAME|FILE.wasm")]
+    pub(crate) program: Option<String>,
     /// Cores to pin this program to
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) cores: Vec<usize>,
@@ -47,25 +53,59 @@ pub(crate) struct Server {
     /// The command line, when it was started here.
     pub(crate) command: Vec<String>,
     child: Option<Child>,
+    /// Where its programs are, when it was started here with one that it had to be given.
+    folder: Option<Folder>,
 }
 
 impl Server {
     /// Starts the server or trusts the addresses given; pins this program afterwards, so that
     /// the server does not inherit it.
     pub(crate) fn open(args: &ServerArgs) -> anyhow::Result<Self> {
-        let server = if args.spawn { Self::spawn(args)? } else { Self::running(args) };
+        let choice = args.program.as_deref().map(Choice::read).transpose()?;
+        let server = match (args.spawn, choice) {
+            (true, Some(choice)) => Self::spawn_with(args, &choice)?,
+            (true, None) => Self::spawn(args, &[], None)?,
+            (false, choice) => Self::running(args, choice.as_ref())?,
+        };
         if !args.cores.is_empty() {
             os::pin_to(&args.cores)?;
         }
         Ok(server)
     }
 
-    fn running(args: &ServerArgs) -> Self {
+    fn running(args: &ServerArgs, choice: Option<&Choice>) -> anyhow::Result<Self> {
         let (connect, http) = (args.connect.clone(), args.http.clone());
-        Self { connect, http, pid: args.pid, command: Vec::new(), child: None }
+        let server =
+            Self { connect, http, pid: args.pid, command: Vec::new(), child: None, folder: None };
+        if let Some(choice) = choice {
+            let default = server.default_program()?;
+            if default != choice.name() {
+                bail!(
+                    "the tenants of the server at {} run {default:?}: start it with \
+                     --default-program {}, or use --spawn",
+                    server.connect,
+                    choice.name()
+                );
+            }
+        }
+        Ok(server)
     }
 
-    fn spawn(args: &ServerArgs) -> anyhow::Result<Self> {
+    /// Starts a server whose tenants run the program. One that it has to be given survives in a
+    /// folder from a first server to a second: only a server that starts can have a new default.
+    fn spawn_with(args: &ServerArgs, choice: &Choice) -> anyhow::Result<Self> {
+        let default = ["--default-program".to_owned(), choice.name().to_owned()];
+        let Choice::Brought { .. } = choice else { return Self::spawn(args, &default, None) };
+        let folder = Folder::new()?;
+        let mut words = vec!["--programs-dir".to_owned(), folder.path().display().to_string()];
+        let first = Self::spawn(args, &words, None)?;
+        choice.give_to(&first.http)?;
+        first.stop()?;
+        words.extend(default);
+        Self::spawn(args, &words, Some(folder))
+    }
+
+    fn spawn(args: &ServerArgs, more: &[String], folder: Option<Folder>) -> anyhow::Result<Self> {
         let program = match &args.server {
             Some(path) => path.clone(),
             None => std::env::current_exe()?.with_file_name("trendsrv"),
@@ -82,7 +122,7 @@ impl Server {
             "--cores".to_owned(),
             cores.join(","),
         ];
-        words.extend(args.server_arg.iter().cloned());
+        words.extend(more.iter().chain(&args.server_arg).cloned());
         let child = Command::new(&program)
             .args(&words)
             .stdin(Stdio::null())
@@ -96,7 +136,7 @@ impl Server {
                 )
             })?;
         let pid = Some(child.id());
-        let mut server = Self { connect, http, pid, command: words, child: Some(child) };
+        let mut server = Self { connect, http, pid, command: words, child: Some(child), folder };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -128,17 +168,18 @@ impl Server {
     }
 
     /// What the server tells about its shards.
-    pub(crate) fn shards(&self) -> anyhow::Result<serde_json::Value> {
-        let (status, body) = http::get(&self.http, "/v1/shards")?;
-        if status != 200 {
-            bail!("GET http://{}/v1/shards answers {status}", self.http);
-        }
-        serde_json::from_slice(&body).context("/v1/shards is not JSON")
+    fn shards(&self) -> anyhow::Result<serde_json::Value> {
+        shards(&self.http)
     }
 
-    /// Tenants with a live window, over all shards.
-    pub(crate) fn tenants_live(&self) -> anyhow::Result<u64> {
-        tenants_live(&self.shards()?).context("/v1/shards tells no levels.tenants.now")
+    /// What it holds.
+    pub(crate) fn census(&self) -> anyhow::Result<Census> {
+        Census::of(&self.shards()?)
+    }
+
+    /// What its tenants run that are assigned nothing.
+    pub(crate) fn default_program(&self) -> anyhow::Result<String> {
+        programs::default_of(&self.http)
     }
 
     /// Each shard's counters since it began.
@@ -176,12 +217,18 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+        // Its folder of programs goes with it, after it.
+        self.folder = None;
     }
 }
 
-fn tenants_live(shards: &serde_json::Value) -> Option<u64> {
-    let live = |shard: &serde_json::Value| shard["levels"]["tenants"]["now"].as_u64();
-    shards["shards"].as_array()?.iter().map(live).sum()
+/// What a server tells about its shards.
+pub(crate) fn shards(http: &str) -> anyhow::Result<serde_json::Value> {
+    let (status, body) = http::get(http, "/v1/shards")?;
+    if status != 200 {
+        bail!("GET http://{http}/v1/shards answers {status}");
+    }
+    serde_json::from_slice(&body).context("/v1/shards is not JSON")
 }
 
 /// Two free addresses. Another program could take them before the server does; then the server
@@ -189,19 +236,4 @@ fn tenants_live(shards: &serde_json::Value) -> Option<u64> {
 fn free_addresses() -> anyhow::Result<(String, String)> {
     let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((one.local_addr()?.to_string(), two.local_addr()?.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn live_tenants_are_summed_over_shards() {
-        let shards = serde_json::json!({"shards": [
-            {"levels": {"topics": {"now": 9}, "tenants": {"now": 3}}},
-            {"levels": {"tenants": {"now": 4}}},
-        ]});
-        assert_eq!(tenants_live(&shards), Some(7));
-        assert_eq!(tenants_live(&serde_json::json!({"shards": [{}]})), None);
-    }
 }
