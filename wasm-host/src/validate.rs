@@ -190,7 +190,9 @@ pub(crate) fn limit(what: &'static str, got: u32, max: u32) -> Result<(), Reject
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn invalid(error: wasmparser::BinaryReaderError) -> Rejection {
-    Rejection::Invalid { at: error.offset(), message: error.message().to_owned() }
+    // Some of its messages run over lines.
+    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    Rejection::Invalid { at: error.offset(), message }
 }
 
 /// Constants that every program exports.
