@@ -16,6 +16,8 @@ pub const CONNECTIONS_MAX_MAX: u64 = 1_000_000;
 pub const DESK_MAIL_MAX: usize = 256;
 /// Time a shard has to answer a mail; later: the caller gets OVERLOADED.
 pub const DESK_ANSWER_MS_MAX: u64 = 2_000;
+/// Threads beside the front desk that load programs and write their journal; more work waits.
+pub const DESK_HELPERS_MAX: usize = 4;
 /// Open HTTP connections; more: accepted, told 503, closed.
 pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 /// Time an HTTP client has to send a request's head, also the first one.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants:
-//! - one thread, one current-thread runtime; nothing here runs on a shard's core by intent;
+//! - one thread, one current-thread runtime, and few helpers for what waits for a disk; nothing
+//!   here runs on a shard's core by intent;
 //! - every connection, body, queue and wait is bounded; full means an answer that says so;
 //! - a slow, silent or vanished client costs its own connection and nothing else.
 
@@ -42,6 +43,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use trendsrv_proto::Clock;
 
+use crate::config::limits::DESK_HELPERS_MAX;
 use crate::config::{Config, MemoryPlan};
 use crate::programs::Library;
 use body::BodyBudget;
@@ -164,6 +166,7 @@ impl FrontDesk {
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(DESK_HELPERS_MAX)
             .build()
             .map_err(DeskError::Start)?;
         self.listener.set_nonblocking(true).map_err(DeskError::Start)?;
