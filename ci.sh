@@ -88,6 +88,7 @@ lane_bench_smoke() {
   bench server shard_bench 1000 1
   bench shard window_bench 12
   bench wasm-host host_bench 1000
+  bench wasm-host component_bench 100
   bench shard view_bench 1000 1
   bench server echo_ring 4 1
 
@@ -96,11 +97,25 @@ lane_bench_smoke() {
   trap "rm -rf '$out'" EXIT
   cargo build --locked -p trendsrv-server -p trendsrv-loadgen
   for scenario in smoke smoke-zipf 100k 100k-run16 100k-run64 100k-zipf; do
-    say "scenario $scenario"
-    timeout 120 "${CARGO_TARGET_DIR:-target}/debug/loadgen" run --scenario "$scenario" --spawn \
-      --tenants 2000 --rate 50000 --seconds 2 --out "$out/$scenario"
-    [ -s "$out/$scenario/run.json" ] || fail "$scenario wrote no run.json"
+    load "$out/$scenario" --scenario "$scenario" || fail "scenario $scenario"
   done
+  load "$out/native" --scenario 100k-run16 --program native || fail "program native"
+  load "$out/observe-pass" --scenario 100k-run16 --program observe-pass ||
+    fail "program observe-pass"
+  # Exit code 3: every answer was right; the throughput of so small a load proves nothing.
+  for scenario in hostile hostile-burn; do
+    load "$out/$scenario" --scenario "$scenario" || [ $? -eq 3 ] || fail "scenario $scenario"
+  done
+}
+
+# A small load into a folder, which must hold its run.json afterwards.
+load() {
+  local out=$1 code=0
+  say "loadgen ${*:2}"
+  timeout 180 "${CARGO_TARGET_DIR:-target}/debug/loadgen" run --spawn --tenants 2000 --rate 50000 \
+    --seconds 2 --out "$out" "${@:2}" || code=$?
+  [ -s "$out/run.json" ] || fail "${*:2} wrote no run.json"
+  return "$code"
 }
 
 bench() {
