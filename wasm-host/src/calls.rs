@@ -3,7 +3,9 @@
 use crate::abi::{Fault, records, summary};
 use crate::group::Group;
 use crate::host::Host;
-use crate::limits::{FUEL_SECOND_MAX, FUEL_SHARD_SECOND_MAX, FUEL_SHARE_MIN, GROUP_SLOTS};
+use crate::limits::{
+    FUEL_CALL_MAX, FUEL_SECOND_MAX, FUEL_SHARD_SECOND_MAX, FUEL_SHARE_MIN, GROUP_SLOTS,
+};
 use crate::program::{Guest, describe};
 use crate::seat::Seat;
 use crate::text_desk::deliver;
@@ -61,7 +63,7 @@ impl Programs for Host {
             let (chunk, behind) = rest.split_at(records::room(chair.cap).min(rest.len()));
             records::write(chair.buffer(), run.base_ms, chunk);
             let n = i32::try_from(chunk.len()).unwrap_or(i32::MAX);
-            let returned = chair.call("observe", |guest| guest.observe.as_ref(), n);
+            let returned = chair.call("observe", |guest| guest.observe.as_ref(), n, FUEL_CALL_MAX);
             let told = returned.and_then(|count| records::read(chair.buffer(), count, chunk, out));
             let fuel = chair.fuel;
             if !self.after_call(run.now_ms, run.slot, fuel, told) {
@@ -88,7 +90,9 @@ impl Programs for Host {
                 let written =
                     crate::abi::texts::write(chair.buffer(), run.base_ms, &run.texts[done..]);
                 let n = i32::try_from(written.texts).unwrap_or(i32::MAX);
-                let returned = chair.call("observe_text", |guest| guest.observe_text.as_ref(), n);
+                let fuel = written.fuel();
+                let returned =
+                    chair.call("observe_text", |guest| guest.observe_text.as_ref(), n, fuel);
                 let told = returned.and_then(|count| {
                     let mut tell = |index, weight, name: &str| found(done + index, weight, name);
                     deliver(chair.buffer(), count, written, &mut tell)
@@ -117,7 +121,8 @@ impl Programs for Host {
         if let Some(mut chair) = self.chair(ask.now_ms, ask.slot) {
             let written = summary::write(chair.buffer(), ask, spans);
             let n = i32::try_from(written.rows).unwrap_or(i32::MAX);
-            let returned = chair.call("summarise", |guest| Some(&guest.summarise), n);
+            let returned =
+                chair.call("summarise", |guest| Some(&guest.summarise), n, FUEL_CALL_MAX);
             let done = returned.and_then(|code| summary::read(chair.buffer(), code, written, told));
             let fuel = chair.fuel;
             if self.after_call(ask.now_ms, ask.slot, fuel, done) {
@@ -176,7 +181,13 @@ impl Host {
 
     /// Charges a call and notes its fault; returns whether it went well.
     #[inline]
-    pub(crate) fn after_call(&mut self, now_ms: u64, slot: Slot, fuel: u64, told: Result<(), Fault>) -> bool {
+    pub(crate) fn after_call(
+        &mut self,
+        now_ms: u64,
+        slot: Slot,
+        fuel: u64,
+        told: Result<(), Fault>,
+    ) -> bool {
         self.charge(slot, fuel);
         match told {
             Ok(()) => true,
@@ -257,8 +268,9 @@ impl Chair<'_> {
         name: &'static str,
         stage: impl Fn(&Guest) -> Option<&TypedFunc<i32, i32>>,
         n: i32,
+        fuel: u64,
     ) -> Result<i32, Fault> {
-        match self.group.call(self.place, stage, n) {
+        match self.group.call(self.place, stage, n, fuel) {
             Some((returned, fuel)) => {
                 self.fuel = fuel;
                 returned.map_err(|error| Fault::Trap { call: name, message: describe(&error) })

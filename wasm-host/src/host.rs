@@ -18,6 +18,7 @@
 
 use crate::abi::Fault;
 use crate::abi::summary::Spans;
+use crate::component::Guests;
 use crate::engine::{HostError, ShardEngine};
 use crate::group::Group;
 use crate::limits::{
@@ -25,7 +26,6 @@ use crate::limits::{
     INSTANCES_PER_TURN,
 };
 use crate::parked::ParkedStates;
-use crate::component::Guests;
 use crate::program::{Lane, Program};
 use crate::registry::{Ix, Registry};
 use crate::seat::{Seat, Trouble};
@@ -193,9 +193,8 @@ impl Host {
     fn seat_core(&mut self, slot: Slot, program: &Program) -> Result<usize, Fault> {
         let (index, place) = (slot.0 as usize / GROUP_SLOTS, slot.0 as usize % GROUP_SLOTS);
         let group = self.groups[index].get_or_insert_with(|| Group::new(self.engine.wasmtime()));
-        let address = group
-            .seat(place, program)
-            .map_err(|error| Fault::NoInstance(format!("{error:#}")))?;
+        let address =
+            group.seat(place, program).map_err(|error| Fault::NoInstance(format!("{error:#}")))?;
         let Seat { tenant, program: of, .. } = self.seats[slot.0 as usize];
         if let Some((at, len)) = program.shape.state
             && let Some(kept) = of.and_then(|ix| self.parked.take(tenant, ix))

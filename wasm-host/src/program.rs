@@ -123,7 +123,9 @@ pub enum Rejection {
         message: String,
     },
     /// A component imports what is not WASI.
-    #[error("it imports {0:?}; a component may import interfaces of wasi: only, and gets stand-ins")]
+    #[error(
+        "it imports {0:?}; a component may import interfaces of wasi: only, and gets stand-ins"
+    )]
     ComponentImport(String),
     /// A component fails before its first call.
     #[error("it does not start: {0}")]
@@ -285,9 +287,8 @@ impl core::fmt::Debug for Program {
 /// Asks a core module for its constants.
 fn probe(pre: &InstancePre<()>) -> Result<Shape, Rejection> {
     let mut store = Store::new(pre.module().engine(), ());
-    let failed = |name| {
-        move |error: wasmtime::Error| Rejection::Probe { name, message: describe(&error) }
-    };
+    let failed =
+        |name| move |error: wasmtime::Error| Rejection::Probe { name, message: describe(&error) };
     store.set_fuel(FUEL_CALL_MAX).map_err(failed("fuel"))?;
     let instance = pre.instantiate(&mut store).map_err(failed("instantiation"))?;
     let mut ask = |name: &'static str| -> Result<Option<i32>, Rejection> {

@@ -47,8 +47,6 @@ pub(crate) fn check(wasm: &[u8]) -> Result<(), Rejection> {
 /// What was met so far, over all modules and parts.
 #[derive(Default)]
 struct Counts {
-    /// Components around the bytes at hand.
-    depth: u32,
     /// Whether the binaries around the bytes at hand are components.
     around: Vec<bool>,
     parts: u32,
@@ -65,9 +63,7 @@ impl Counts {
         match payload {
             Payload::Version { encoding, .. } => self.enter(*encoding)?,
             Payload::End(_) => {
-                if self.around.pop() == Some(true) {
-                    self.depth -= 1;
-                }
+                self.around.pop();
             }
             Payload::InstanceSection(section) => {
                 count("instances", &mut self.instances, section.count(), INSTANCES)?;
@@ -111,9 +107,9 @@ impl Counts {
         if !is_component {
             return count("core modules", &mut self.modules, 1, COMPONENT_MODULES_MAX);
         }
-        self.depth += 1;
-        validate::limit("levels of components", self.depth, DEPTH)?;
-        if self.depth > 1 {
+        let depth = self.around.iter().map(|&is_component| u32::from(is_component)).sum();
+        validate::limit("levels of components", depth, DEPTH)?;
+        if depth > 1 {
             count("components within", &mut self.parts, 1, COMPONENT_PARTS_MAX)?;
         }
         Ok(())

@@ -64,9 +64,7 @@ impl Host {
             let returned = guest.observe(run.base_ms, events);
             let fuel = guest.take_spent();
             let told = returned.and_then(|events| {
-                let fields = |event: &Event| {
-                    (TopicId(event.topic), event.weight, event.offset_ms)
-                };
+                let fields = |event: &Event| (TopicId(event.topic), event.weight, event.offset_ms);
                 records::take(events.iter().map(fields), chunk, out)
             });
             if !self.after_call(run.now_ms, run.slot, fuel, told) {

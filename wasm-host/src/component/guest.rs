@@ -27,11 +27,14 @@ pub(crate) struct Guest {
 /// A component's functions. Arguments are shared, so that the host can fill the same ones again.
 struct Stages {
     summarise: TypedFunc<(Arc<View>,), (Summary,)>,
-    observe: Option<TypedFunc<(u64, Arc<Vec<Event>>), (Vec<Event>,)>>,
-    observe_text: Option<TypedFunc<(u64, Arc<Vec<Text>>), (Vec<Topic>,)>>,
+    observe: Option<Observe>,
+    observe_text: Option<ObserveText>,
     save_state: Option<TypedFunc<(), (Vec<u8>,)>>,
     load_state: Option<TypedFunc<(Vec<u8>,), ()>>,
 }
+
+type Observe = TypedFunc<(u64, Arc<Vec<Event>>), (Vec<Event>,)>;
+type ObserveText = TypedFunc<(u64, Arc<Vec<Text>>), (Vec<Topic>,)>;
 
 /// What a Store carries beside the component.
 #[derive(Default)]
@@ -68,7 +71,8 @@ impl Guest {
         store.limiter(|data| &mut data.limits);
         store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         store.set_hostcall_fuel(COMPONENT_OUTPUT_BYTES_MAX);
-        let started = store.set_fuel(FUEL_CALL_MAX).and_then(|()| parts.pre.instantiate(&mut store));
+        let started =
+            store.set_fuel(FUEL_CALL_MAX).and_then(|()| parts.pre.instantiate(&mut store));
         let instance = started.map_err(|error| Rejection::NotStarted(explain(&store, &error)))?;
         let mut finder = Finder { store: &mut store, instance };
         let stages = Stages {
@@ -183,9 +187,9 @@ impl Finder<'_> {
         Params: ComponentNamedList + Lower,
         Return: ComponentNamedList + Lift,
     {
-        self.instance.get_typed_func(&mut *self.store, at).map_err(|error| {
-            Rejection::WrongInterface { name, message: format!("{error:#}") }
-        })
+        self.instance
+            .get_typed_func(&mut *self.store, at)
+            .map_err(|error| Rejection::WrongInterface { name, message: format!("{error:#}") })
     }
 
     fn find_if<Params, Return>(

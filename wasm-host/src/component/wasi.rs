@@ -76,6 +76,12 @@ fn define(
                         Some(answer) => answer(&mut store, params)?,
                         None => return Err(wasmtime::Error::msg(title.clone())),
                     };
+                    // What was lent to the call is given back by hand.
+                    for param in params {
+                        if let Val::Resource(lent) = param {
+                            lent.resource_drop(&mut store)?;
+                        }
+                    }
                     if let (Some(value), Some(result)) = (value, results.first_mut()) {
                         *result = value;
                     }

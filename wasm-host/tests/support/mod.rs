@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+pub mod components;
+
 use std::sync::Arc;
 use trendsrv_proto::{Clock, EventRecord, Kind, NameKind, Rank, Span, TenantId, TopicId};
 use trendsrv_shard::{

@@ -44,7 +44,7 @@ impl summariser::Guest for Movers {
             let verb = if moves(row) { "moves" } else { "stays" };
             let _ = write!(tldr, "{gap}\"{name}\" {verb} at {}", row.count);
         }
-        if view.total > BUSIEST.get() {
+        if view.total >= BUSIEST.get() {
             BUSIEST.set(view.total);
             tldr.push_str("; busiest window so far");
         }
