@@ -3,13 +3,15 @@
 //! `cargo run --profile fast -p trendsrv-shard --example view_bench [-- tenants [rounds]]`
 //!
 //! Processor time of the thread is measured; the median of the rounds is printed. Cold reads visit
-//! all tenants in slot order, as the tick does; hot ones stay with a few tenants: one, whose
-//! branches the core learns by heart, or 64, whose blocks lie in the second cache.
+//! all tenants: in slot order, as the tick does, where blocks follow each other in memory; and in
+//! random order, as it would be after much coming and going. Hot ones stay with a few tenants: one,
+//! whose branches the core learns by heart, or 64, whose blocks lie in the second cache.
 
 mod bench_bed;
 
 use bench_bed::{HugePages, cpu_ns};
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use std::hint::black_box;
 use trendsrv_proto::{Rank, TopicId};
@@ -20,8 +22,6 @@ const ROUNDS: usize = 9;
 const TOPICS: u64 = 12;
 /// Topics ranked, as for the tick.
 const RANKED: usize = 10;
-/// Windows asked for at a time, and how many windows ahead.
-const GROUP: usize = 4;
 
 struct Quiet;
 
@@ -43,11 +43,14 @@ fn main() {
     let rounds = arguments.next().map_or(ROUNDS, |text| text.parse().expect("rounds"));
     assert!(tenants >= 1 && rounds >= 1, "nothing to measure");
     let bench = Bench::new(tenants, rounds);
-    let all = bench.blocks.len();
-    bench.report("cold, slot order", all, false);
-    bench.report("cold, prefetched", all, true);
-    bench.report("hot, 64 tenants", all.min(64), false);
-    bench.report("hot, one tenant", 1, false);
+    let mut blocks = bench.blocks.clone();
+    bench.report("slot order", &blocks, false);
+    bench.report("slot order, prefetched", &blocks, true);
+    bench.report("64 tenants", &blocks[..blocks.len().min(64)], false);
+    bench.report("one tenant", &blocks[..1], false);
+    blocks.shuffle(&mut SmallRng::seed_from_u64(43));
+    bench.report("random order", &blocks, false);
+    bench.report("random order, prefetched", &blocks, true);
 }
 
 impl Bench {
@@ -86,40 +89,36 @@ impl Bench {
     }
 
     /// One line: reading alone, and with the ranking.
-    fn report(&self, what: &str, tenants: usize, prefetch: bool) {
-        let view = self.median(tenants, prefetch, false);
-        let both = self.median(tenants, prefetch, true);
-        println!("{what:16}: view {view:6.1} ns, view and rank {both:6.1} ns");
+    fn report(&self, what: &str, blocks: &[Block], prefetch: bool) {
+        let view = self.median(blocks, prefetch, false);
+        let both = self.median(blocks, prefetch, true);
+        println!("{what:24}: view {view:6.1} ns, view and rank {both:6.1} ns");
     }
 
-    fn median(&self, tenants: usize, prefetch: bool, rank: bool) -> f64 {
-        let mut times: Vec<f64> =
-            (0..self.rounds).map(|_| self.round(tenants, prefetch, rank)).collect();
+    fn median(&self, blocks: &[Block], prefetch: bool, rank: bool) -> f64 {
+        let rounds = (0..self.rounds).map(|_| self.round(blocks, prefetch, rank));
+        let mut times: Vec<f64> = rounds.collect();
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     }
 
-    /// Reads as many windows as there are tenants, the first `tenants` of them in turn.
-    fn round(&self, tenants: usize, prefetch: bool, rank: bool) -> f64 {
+    /// Reads the windows in turn, again and again if there are few; ns for each.
+    fn round(&self, blocks: &[Block], prefetch: bool, rank: bool) -> f64 {
         let mut view = View::new();
-        let repeats = self.blocks.len() / tenants;
+        let repeats = self.blocks.len() / blocks.len();
         let start = cpu_ns();
         for _ in 0..repeats {
-            let blocks = &self.blocks[..tenants];
-            for (number, group) in blocks.chunks(GROUP).enumerate() {
-                if prefetch {
-                    let ahead = blocks.iter().skip((number + 1) * GROUP).take(GROUP);
-                    ahead.for_each(|&block| self.windows.prefetch_block(block));
+            for (number, &block) in blocks.iter().enumerate() {
+                if prefetch && let Some(&next) = blocks.get(number + 1) {
+                    self.windows.prefetch_block(next);
                 }
-                for &block in group {
-                    self.windows.view(block, self.pane, &mut view);
-                    if rank {
-                        view.rank(Rank::Score, RANKED, |_| b"");
-                    }
-                    black_box(view.topics());
+                self.windows.view(block, self.pane, &mut view);
+                if rank {
+                    view.rank(Rank::Score, RANKED, |_| b"");
                 }
+                black_box(view.topics());
             }
         }
-        (cpu_ns() - start) as f64 / (repeats * tenants) as f64
+        (cpu_ns() - start) as f64 / (repeats * blocks.len()) as f64
     }
 }

@@ -87,22 +87,26 @@ pub(crate) fn judge(evidence: &Evidence) -> (i64, Trend) {
     (score, trend)
 }
 
-/// Score in thousandths, and state, of a topic of which nothing is hidden. `recent` is less than
-/// 2^16, expectations less than 2^38: the same arithmetic as [`judge`] in words of 64 bits.
+/// The score of a topic of which nothing is hidden, as [`score_milli`] has it. `recent` is less
+/// than 2^16, the expectation less than 2^38, so words of 64 bits do.
 #[inline]
-pub(crate) fn judge_small(recent: u64, expected: u64, newcomer: u64) -> (i64, Trend) {
+pub(crate) fn score_milli_small(recent: u64, expected: u64) -> i64 {
+    let [recent, expected] = roots_small([recent << EXPECTED_BITS, expected]);
+    (recent.cast_signed() - expected.cast_signed()) * 2_000 / (1 << ROOT_BITS)
+}
+
+/// Score and state of a topic of which nothing is hidden, as [`judge`] has them, from its score
+/// against what is expected of it, or of a newcomer if that is nothing.
+#[inline]
+pub(crate) fn judge_small(recent: u64, expected: u64, score_milli: i64) -> (i64, Trend) {
     let unseen = expected == 0;
     if unseen && recent < NEWCOMER_WEIGHT_MIN {
         return (0, Trend::New);
     }
-    let expected = if unseen { newcomer } else { expected };
-    let [recent, expected] = roots_small([recent << EXPECTED_BITS, expected]);
-    let difference = recent.cast_signed() - expected.cast_signed();
-    let score = difference * 2_000 / (1 << ROOT_BITS);
     // No branch: nobody can foretell which topics rise.
-    let (rises, falls) = (score >= TREND_SCORE_MILLI, score <= -TREND_SCORE_MILLI);
+    let (rises, falls) = (score_milli >= TREND_SCORE_MILLI, score_milli <= -TREND_SCORE_MILLI);
     let state = usize::from(unseen) * 3 + usize::from(rises) + usize::from(falls) * 2;
-    (score, STATES[state])
+    (score_milli, STATES[state])
 }
 
 /// `1000 * 2 (sqrt(recent + 3/8) - sqrt(expected + 3/8))`, rounded toward zero.
@@ -175,10 +179,10 @@ impl Rates {
     /// The same for weights below 2^16.
     #[inline]
     pub(crate) fn velocity_milli_small(&self, recent: u64, total: u64) -> i64 {
-        let (faster, slower) =
-            (recent * u64::from(self.panes), total * u64::from(self.recent_panes));
-        let milli = self.under.divide(faster.abs_diff(slower) * MILLI_PER_S.unsigned_abs());
-        if faster < slower { -milli.cast_signed() } else { milli.cast_signed() }
+        let faster = (recent * u64::from(self.panes)).cast_signed();
+        let over = faster - (total * u64::from(self.recent_panes)).cast_signed();
+        let milli = self.under.divide(over.unsigned_abs() * MILLI_PER_S.unsigned_abs());
+        milli.cast_signed() * over.signum()
     }
 }
 
@@ -210,8 +214,9 @@ fn root(value: u128) -> u64 {
 
 /// Both roots, of values below 2^38.
 ///
-/// The processor's square root of a 64-bit float is correctly rounded on every machine (IEEE 754);
-/// with the rounding of its operand it is off by less than 1, which whole numbers then correct.
+/// The processor's square root of a 64-bit float is correctly rounded on every machine (IEEE 754).
+/// With the rounding of its operand it is off by less than 2^-20, so the nearest whole number is
+/// the root rounded down or the one above.
 #[inline]
 fn roots_small(values: [u64; 2]) -> [u64; 2] {
     let shifted = values.map(|value| (value + THREE_EIGHTHS) << ROOT_SHIFT);
@@ -220,8 +225,7 @@ fn roots_small(values: [u64; 2]) -> [u64; 2] {
     let near = (near + f64x2::splat(POINTLESS)).to_array();
     std::array::from_fn(|which| {
         let root = near[which].to_bits() - POINTLESS.to_bits();
-        let root = root - u64::from(root * root > shifted[which]);
-        root + u64::from((root + 1) * (root + 1) <= shifted[which])
+        root - u64::from(root * root > shifted[which])
     })
 }
 
@@ -371,7 +375,9 @@ mod tests {
                         newcomer: newcomer.into(),
                         hidden: false,
                     });
-                    assert_eq!(judge_small(recent, expected, newcomer), wanted);
+                    let against = if expected == 0 { newcomer } else { expected };
+                    let score_milli = score_milli_small(recent, against);
+                    assert_eq!(judge_small(recent, expected, score_milli), wanted);
                 }
             }
         }

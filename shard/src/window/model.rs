@@ -198,7 +198,9 @@ impl Trial {
     fn check(&mut self) {
         let current = self.windows.pane(self.block);
         let panes = u64::from(self.grid.panes());
-        for later in [0, 1, panes / 2, panes - 1, panes, 3 * panes] {
+        // The last pane of the recent span is the newest of the baseline a moment later.
+        let past = u64::from(self.grid.recent_panes());
+        for later in [0, 1, past, panes / 2, panes - 1, panes, 3 * panes] {
             self.windows.view(self.block, current + later, &mut self.view);
             let wanted = answer(&self.grid, self.windows.source(self.block), current + later);
             assert_eq!(seen(&self.view), wanted, "at {current} + {later}");
@@ -244,7 +246,7 @@ fn histories(topics: u64, bits: u32) -> impl Strategy<Value = History> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn small_windows_agree_with_plain_arithmetic(
@@ -299,11 +301,10 @@ fn wide_cells_agree_with_plain_arithmetic() {
 fn both_sides_of_a_small_total_agree_with_plain_arithmetic() {
     let grid = Grid::new(60_000, 1_000).unwrap();
     let mut trial = Trial::new(grid, 1, 4, 1_000);
-    // All the weight of a window in one cell, whose weight is the largest.
+    // All the weight of a window in one cell.
     trial.add(0, 1, 32_766);
-    trial.pane += u64::from(grid.recent_panes());
     for total in 32_767..32_770 {
-        trial.add(0, 2, 1);
+        trial.add(0, 1, 1);
         assert_eq!(trial.windows.total(trial.block), total);
         trial.check();
     }

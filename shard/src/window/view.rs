@@ -9,7 +9,7 @@
 //!   name;
 //! - once its buffers have grown to the largest window read, a view allocates nothing.
 
-use super::lanes::{CellSum, Lanes};
+use super::lanes::{CellSum, Lanes, Sum};
 use super::losses::{Hidden, Losses};
 use super::order::Order;
 use super::plan::{Moment, recent_first};
@@ -211,30 +211,41 @@ impl View {
         }
     }
 
-    /// The same for a small window without losses.
+    /// The same for a small window without losses, one kind of arithmetic at a time: the roots of
+    /// many topics are then under way at once, instead of one waiting for the sums of the next.
     fn judge_small(&mut self, rates: &Rates, past: Past, source: Source<'_>) {
         let cells = &self.lanes.cells()[..source.header().used()];
         let distinct = cells.iter().map(|cell| u64::from(cell.total > 0)).sum::<u64>();
         let newcomer = past.expected_small(self.lanes.baseline_small()) / (distinct + 1);
-        self.topics.reserve(cells.len());
-        for (topic, cell) in source.slots().zip(cells) {
-            let (total, recent) = (cell.total, cell.recent);
-            if total == 0 {
-                continue;
+        let mut topics = source.slots();
+        let (mut expected, mut scores) = ([0; TOGETHER], [0; TOGETHER]);
+        for cells in cells.chunks(TOGETHER) {
+            for (expected, cell) in expected.iter_mut().zip(cells) {
+                *expected = past.expected_small(cell.weighted);
             }
-            let expected = past.expected_small(cell.weighted);
-            let (score_milli, trend) = trend::judge_small(recent, expected, newcomer);
-            self.topics.push(Topic {
-                topic,
-                total,
-                low: total,
-                high: total,
-                recent,
-                expected_q16: expected.into(),
-                velocity_milli: rates.velocity_milli_small(recent, total),
-                score_milli,
-                trend,
-            });
+            for ((score, &expected), cell) in scores.iter_mut().zip(&expected).zip(cells) {
+                let against = if expected == 0 { newcomer } else { expected };
+                *score = trend::score_milli_small(cell.recent, against);
+            }
+            let judged = expected.iter().zip(&scores);
+            for ((cell, topic), (&expected, &score)) in cells.iter().zip(&mut topics).zip(judged) {
+                let Sum { total, recent, .. } = *cell;
+                if total == 0 {
+                    continue;
+                }
+                let (score_milli, trend) = trend::judge_small(recent, expected, score);
+                self.topics.push(Topic {
+                    topic,
+                    total,
+                    low: total,
+                    high: total,
+                    recent,
+                    expected_q16: expected.into(),
+                    velocity_milli: rates.velocity_milli_small(recent, total),
+                    score_milli,
+                    trend,
+                });
+            }
         }
     }
 }
@@ -261,3 +272,6 @@ pub(super) fn is_empty_at(grid: &Grid, source: Source<'_>, pane: u64) -> bool {
     let has_events = |at| source.row_events(grid.place(at).row() as usize) > 0;
     !(first..=header.pane()).rev().any(has_events)
 }
+
+/// Topics judged together.
+const TOGETHER: usize = 16;
