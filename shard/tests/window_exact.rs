@@ -160,18 +160,16 @@ fn panes_near_the_start_of_time_work() {
 }
 
 #[test]
-fn dirty_is_set_once_until_it_is_taken() {
+fn a_window_keeps_its_callers_word_and_its_watermark() {
     let mut pair = Pair::new(Grid::new(60_000, 1_000).unwrap(), 7, 40, START);
-    assert!(!pair.windows.dirty(pair.block));
-    assert!(pair.add(&[(START, 1, 1)]).became_dirty);
-    assert!(!pair.add(&[(START, 1, 1)]).became_dirty);
-    assert!(pair.windows.take_dirty(pair.block));
-    assert!(!pair.windows.take_dirty(pair.block));
-    assert!(!pair.add(&[(START - 60, 1, 1)]).became_dirty, "a late event changes nothing");
-    assert!(pair.add(&[(START, 2, 1)]).became_dirty);
+    pair.add(&[(START, 1, 1), (START - 60, 1, 1), (START, 2, 1)]);
     assert_eq!(pair.windows.user(pair.block), 7);
     pair.windows.set_user(pair.block, u32::MAX);
     assert_eq!(pair.windows.user(pair.block), u32::MAX);
-    assert!(pair.windows.dirty(pair.block));
-    assert_eq!(pair.windows.watermark_ms(pair.block), START * 1_000);
+    assert_eq!(
+        pair.windows.watermark_ms(pair.block),
+        START * 1_000,
+        "a late event changes nothing"
+    );
+    assert_eq!(pair.windows.slots_used(pair.block), 2);
 }

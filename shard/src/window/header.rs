@@ -5,7 +5,7 @@
 //!      1  window total            weight in the live panes, of every event applied
 //!      2  window events
 //!      3  watermark               largest event time, ms
-//!      4  used:16 dirty:1 …:15 user:32
+//!      4  used:16 …:16 user:32
 //!      5  calm panes:16 peak:16   how long, and how full at most, since the size was last judged
 //!      6  tags of slots 0..8      tier 0 only; 0 for an unused slot
 //!      7  tags of slots 8..16
@@ -26,8 +26,6 @@ pub(crate) const CALM: usize = 5;
 pub(crate) const TAGS_LOW: usize = 6;
 pub(crate) const TAGS_HIGH: usize = 7;
 
-/// The bit of `PACKED` that is set while the window has changes nobody took.
-pub(crate) const DIRTY: u64 = 1 << 16;
 /// The bits of `PACKED` that count used slots.
 pub(crate) const USED: u64 = 0xffff;
 
@@ -54,10 +52,6 @@ impl Header<'_> {
         (self.0[PACKED] & USED) as usize
     }
 
-    pub(crate) fn dirty(self) -> bool {
-        self.0[PACKED] & DIRTY != 0
-    }
-
     pub(crate) fn user(self) -> u32 {
         (self.0[PACKED] >> 32) as u32
     }
@@ -69,7 +63,7 @@ impl Header<'_> {
 }
 
 pub(crate) fn set_user(words: &mut [u64], user: u32) {
-    words[PACKED] = words[PACKED] & (USED | DIRTY) | u64::from(user) << 32;
+    words[PACKED] = words[PACKED] & USED | u64::from(user) << 32;
 }
 
 pub(crate) fn set_used(words: &mut [u64], used: usize) {

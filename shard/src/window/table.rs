@@ -5,7 +5,7 @@
 
 use super::cell::{Cell, RowHead};
 use super::header::{
-    DIRTY, EVENTS, Header, PACKED, PANE, TAGS_HIGH, TAGS_LOW, TOTAL, WATERMARK, set_calm, set_used,
+    EVENTS, Header, PANE, TAGS_HIGH, TAGS_LOW, TOTAL, WATERMARK, set_calm, set_used,
 };
 use super::layout::{HEADER_WORDS, Layout};
 use crate::grid::PaneRow;
@@ -33,8 +33,6 @@ pub struct Added {
     pub late: u64,
     /// Events not counted because a cell was full and no memory was left to widen it.
     pub dropped: u64,
-    /// Whether this call made a clean window dirty.
-    pub became_dirty: bool,
 }
 
 /// Hears which topics have a slot: the name table counts references.
@@ -197,11 +195,9 @@ pub(super) fn apply<C: Cell, const TAGGED: bool>(
                 continue;
             }
         }
-        let clean = parts.head[PACKED] & DIRTY == 0;
         match count::<C, TAGGED>(&mut parts, layout, hasher, &event, sink) {
             Counted::Yes => {
                 added.applied += 1;
-                added.became_dirty |= clean;
             }
             Counted::Overflow => added.dropped += 1,
             Counted::Room => return Stop::Room(event),
@@ -251,7 +247,6 @@ fn count<C: Cell, const TAGGED: bool>(
         return Counted::Wider;
     }
     *cell = sum;
-    parts.head[PACKED] |= DIRTY;
     if found.is_none() {
         parts.open(layout, slot, key, hash);
         set_used(parts.head, used + 1);

@@ -11,7 +11,7 @@
 //! ```
 
 use super::cell::Width;
-use super::header::{EVENTS, Header, PACKED, PANE, set_calm, set_used, set_user};
+use super::header::{EVENTS, Header, PANE, set_calm, set_used, set_user};
 use super::layout::{HEADER_WORDS, Layout};
 use super::purge;
 use super::relayout::{Source, close_all, copy_header, relayout};
@@ -352,20 +352,6 @@ impl<M: Memory> Windows<M> {
     /// Changes the caller's word.
     pub fn set_user(&mut self, block: Block, user: u32) {
         set_user(self.words_mut(block), user);
-    }
-
-    /// Whether events were counted since the mark was taken last.
-    #[must_use]
-    pub fn dirty(&self, block: Block) -> bool {
-        self.header(block).dirty()
-    }
-
-    /// Clears the dirty mark and says whether it was set.
-    pub fn take_dirty(&mut self, block: Block) -> bool {
-        let words = self.words_mut(block);
-        let was = words[PACKED] & super::header::DIRTY != 0;
-        words[PACKED] &= !super::header::DIRTY;
-        was
     }
 
     /// Whether no event is left in the window that ends with `pane`.
