@@ -163,6 +163,16 @@ fn costs() -> OperatorCost {
         TableCopy: BULK,
         TableInit: BULK,
         Call: CALL,
+        Br: BRANCH,
+        BrIf: BRANCH,
+        BrTable: BRANCH,
+        If: BRANCH,
+        // They name values; the compiler makes no instructions of them.
+        LocalGet: 0,
+        LocalSet: 0,
+        LocalTee: 0,
+        I32Const: 0,
+        I64Const: 0,
         CallIndirect: CALL,
         ..OperatorCost::new()
     }
@@ -190,6 +200,7 @@ const SPARE_INSTANCES: usize = 256;
 /// Memories given back to the kernel together.
 const DECOMMIT_BATCH: usize = 64;
 const DIVISION: u8 = 8;
+const BRANCH: u8 = 2;
 const CALL: u8 = 4;
 const BULK: u8 = 16;
 const GROW: u8 = 200;

@@ -56,15 +56,17 @@ impl Group {
         Some(guest.memory.data_mut(&mut self.store))
     }
 
-    /// Calls a stage of the guest in a place. Returns what it returned and the fuel it used.
+    /// Calls a stage of the guest in a place with so much fuel. Returns what it returned and the
+    /// fuel it used.
     pub(crate) fn call(
         &mut self,
         place: usize,
         stage: impl Fn(&Guest) -> Option<&TypedFunc<i32, i32>>,
         n: i32,
+        fuel: u64,
     ) -> Option<(wasmtime::Result<i32>, u64)> {
         let function = stage(self.guests[place].as_ref()?)?;
-        Some(call(&mut self.store, function, n))
+        Some(call(&mut self.store, function, n, fuel))
     }
 
     /// Live and dead instances.
@@ -73,17 +75,18 @@ impl Group {
     }
 }
 
-/// Calls a function with the fuel of one call. Returns what it returned and the fuel it used.
+/// Calls a function with so much fuel. Returns what it returned and the fuel it used.
 #[inline]
 pub(crate) fn call(
     store: &mut Store<()>,
     function: &TypedFunc<i32, i32>,
     n: i32,
+    fuel: u64,
 ) -> (wasmtime::Result<i32>, u64) {
-    if let Err(error) = store.set_fuel(FUEL_CALL_MAX) {
+    if let Err(error) = store.set_fuel(fuel) {
         return (Err(error), 0);
     }
     let returned = function.call(&mut *store, n);
     let left = store.get_fuel().unwrap_or(0);
-    (returned, FUEL_CALL_MAX.saturating_sub(left))
+    (returned, fuel.saturating_sub(left))
 }

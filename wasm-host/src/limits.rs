@@ -32,12 +32,19 @@ pub const STACK_BYTES_MAX: usize = 64 << 10;
 pub const RECORDS_PER_CALL_MAX: usize = 256;
 /// Texts shown to a program in one call.
 pub const TEXTS_PER_CALL_MAX: usize = 64;
+/// Room in the buffer that each text of a call leaves to its topics.
+pub const TEXT_OUTPUT_BYTES: usize = 160;
 /// Topics found in one text.
 pub const TOPICS_PER_TEXT_MAX: usize = 32;
-/// Fuel of one call. An instruction costs 1, a division 8, bulk memory 1 a byte.
+/// Fuel of one call. An instruction that does something costs 1, a branch 2, a call 4, a division 8,
+/// bulk memory 1 a byte; constants and locals are free.
 pub const FUEL_CALL_MAX: u64 = 100_000;
+/// Fuel that a call has besides for each byte of the texts it is given.
+pub const FUEL_TEXT_BYTE: u64 = 60;
+/// Fuel of a call of the operator's own text program.
+pub const FUEL_TEXT_DESK_CALL_MAX: u64 = 1_000_000;
 /// Fuel that one tenant's program may use in a second.
-pub const FUEL_SECOND_MAX: u32 = 2_000_000;
+pub const FUEL_SECOND_MAX: u32 = 5_000_000;
 /// Fuel that all programs of a shard may use in a second; past it, tenants above their share wait.
 pub const FUEL_SHARD_SECOND_MAX: u64 = 400_000_000;
 /// Fuel a second that a tenant has for certain, whatever the others of its shard do.

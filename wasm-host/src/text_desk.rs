@@ -4,7 +4,7 @@
 
 use crate::abi::{Fault, texts};
 use crate::group::call;
-use crate::limits::FUEL_CALL_MAX;
+use crate::limits::FUEL_TEXT_DESK_CALL_MAX;
 use crate::program::{Guest, Program, describe};
 use std::sync::Arc;
 use trendsrv_shard::Text;
@@ -41,7 +41,7 @@ impl TextDesk {
             Some(instance) => instance,
             empty => {
                 let mut store = Store::new(program.engine(), ());
-                let made = store.set_fuel(FUEL_CALL_MAX);
+                let made = store.set_fuel(FUEL_TEXT_DESK_CALL_MAX);
                 let guest = made.and_then(|()| program.instantiate(&mut store));
                 let guest = guest.map_err(|error| (1, Fault::NoInstance(format!("{error:#}"))))?;
                 empty.insert((store, guest))
@@ -53,7 +53,7 @@ impl TextDesk {
             texts::write(&mut guest.memory.data_mut(&mut *store)[buffer.clone()], base_ms, all);
         let Some(function) = &guest.observe_text else { return Ok(all.len()) };
         let n = i32::try_from(written.texts).unwrap_or(i32::MAX);
-        let (returned, _) = call(store, function, n);
+        let (returned, _) = call(store, function, n, FUEL_TEXT_DESK_CALL_MAX);
         let told = returned
             .map_err(|error| Fault::Trap { call: "observe_text", message: describe(&error) })
             .and_then(|count| deliver(&guest.memory.data(&*store)[buffer], count, written, found));

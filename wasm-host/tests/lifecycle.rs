@@ -269,3 +269,27 @@ fn a_program_ranks_and_filters() {
     assert_eq!(by_score, [row("x", 4), row("y", 8)], "backwards, and the first is hidden");
     assert_eq!(world.host().stats().faults, 0);
 }
+
+#[test]
+fn shipped_text_programs_have_fuel_for_any_text() {
+    let long: String =
+        "Überraschung ähnlich wörtlich #Tag @name 12.5 10.0.0.1:80 [[wiki|link]] ".repeat(60);
+    let many: Vec<String> =
+        (0..200).map(|i| format!("ordinary message number {i} about #rain")).collect();
+    for name in ["hashtags", "log-signatures"] {
+        let mut world = World::new();
+        let program = shipped(&world.engine, name);
+        world.host().install(program).unwrap();
+        world.host().assign(id("a"), Some(name)).unwrap();
+        let cut = |len| &long[..long.floor_char_boundary(len)];
+        world.say(&[("a", cut(4_096)), ("a", cut(4_000)), ("a", cut(100)), ("a", "x")]);
+        let texts: Vec<(&str, &str)> = many.iter().map(|text| ("a", text.as_str())).collect();
+        world.say(&texts);
+        world.say(&[("a", &"\u{1d538}".repeat(1_024)), ("a", &"0x".repeat(2_000))]);
+        world.settle();
+        let status = world.host().status(id("a"));
+        assert_eq!((status.faults, status.last_error), (0, None), "{name}");
+        assert!(status.calls > 5, "{name}: {} calls", status.calls);
+        assert_eq!(world.host().stats().texts_by_default, 0, "{name} found all topics itself");
+    }
+}

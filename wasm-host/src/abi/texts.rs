@@ -6,7 +6,9 @@
 //! ```
 
 use super::{Fault, Pen, at, low32, u16_at, u32_at};
-use crate::limits::{TEXTS_PER_CALL_MAX, TOPICS_PER_TEXT_MAX};
+use crate::limits::{
+    FUEL_CALL_MAX, FUEL_TEXT_BYTE, TEXT_OUTPUT_BYTES, TEXTS_PER_CALL_MAX, TOPICS_PER_TEXT_MAX,
+};
 use trendsrv_proto::check_name;
 use trendsrv_proto::limits::WEIGHT_MAX;
 use trendsrv_shard::Text;
@@ -18,14 +20,24 @@ pub(crate) struct Written {
     pub(crate) out: usize,
 }
 
-/// Writes as many texts as half of the buffer holds, at least one; one too long for it is cut.
+impl Written {
+    /// The fuel of a call with these texts.
+    pub(crate) const fn fuel(self) -> u64 {
+        FUEL_CALL_MAX + self.out as u64 * FUEL_TEXT_BYTE
+    }
+}
+
+/// Writes as many texts as half of the buffer holds and leave room for their topics, at least one;
+/// one too long for half of the buffer is cut.
 pub(crate) fn write(buffer: &mut [u8], base_ms: u64, texts: &[Text<'_>]) -> Written {
     let half = buffer.len() / 2 / 8 * 8;
     let mut pen = Pen { buffer, at: HEAD_BYTES };
     let mut count = 0;
     for text in texts.iter().take(TEXTS_PER_CALL_MAX) {
         let room = (half - pen.at).saturating_sub(TEXT_HEAD_BYTES);
-        if count > 0 && text.text.len() > room {
+        let behind = (pen.at + TEXT_HEAD_BYTES + text.text.len()).next_multiple_of(8);
+        let topics = (count + 1) * TEXT_OUTPUT_BYTES;
+        if count > 0 && (text.text.len() > room || behind + topics > pen.buffer.len()) {
             break;
         }
         let bytes = &text.text.as_bytes()[..text.text.floor_char_boundary(room)];
