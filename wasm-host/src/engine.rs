@@ -84,6 +84,10 @@ impl ShardEngine {
 /// # Errors
 /// When the program is not one that runs here.
 pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, Rejection> {
+    compile_any(wasm).map_err(Rejection::brief)
+}
+
+fn compile_any(wasm: &[u8]) -> Result<Vec<u8>, Rejection> {
     if wasm.len() > PROGRAM_BYTES_MAX {
         return Err(Rejection::TooLarge { bytes: wasm.len() });
     }

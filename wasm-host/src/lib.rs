@@ -18,6 +18,8 @@ mod abi;
 mod calls;
 mod component;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod host;
 pub mod limits;

@@ -65,6 +65,8 @@ pub const FORGIVE_MS: u64 = 60_000;
 pub const PROGRAMS_MAX: usize = 1_024;
 /// Bytes of private states of tenants whose window is empty.
 pub const PARKED_STATE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of a name or a message that a refused program put into the sentence about it.
+pub const REJECTION_TEXT_BYTES_MAX: usize = 256;
 /// Bytes of the message kept of a tenant's last fault.
 pub const FAULT_BYTES_MAX: usize = 256;
 /// Bytes of a component's memory; the standard library of Rust asks for 1.1 MiB at first.

@@ -4,7 +4,7 @@ use crate::component::Parts;
 use crate::engine::ShardEngine;
 use crate::limits::{
     BUFFER_BYTES_MIN, EXPORTS_MAX, FUEL_CALL_MAX, FUNCTION_BYTES_MAX, MEMORY_BYTES, NESTING_MAX,
-    PROGRAM_BYTES_MAX, STATE_BYTES_MAX, TEXT_BUFFER_BYTES_MIN,
+    PROGRAM_BYTES_MAX, REJECTION_TEXT_BYTES_MAX, STATE_BYTES_MAX, TEXT_BUFFER_BYTES_MIN,
 };
 use crate::unsafe_parts;
 use std::sync::Arc;
@@ -138,6 +138,38 @@ pub enum Rejection {
     NotLoaded(String),
 }
 
+impl Rejection {
+    /// The same with its texts cut: names and messages may be as long as a program wants.
+    pub(crate) fn brief(mut self) -> Self {
+        let cut = |text: &mut String| {
+            text.truncate(text.floor_char_boundary(REJECTION_TEXT_BYTES_MAX));
+        };
+        match &mut self {
+            Self::Import { module, name } => [module, name].into_iter().for_each(cut),
+            Self::Invalid { message: text, .. }
+            | Self::Probe { message: text, .. }
+            | Self::WrongInterface { message: text, .. }
+            | Self::UnknownInterface(text)
+            | Self::ComponentImport(text)
+            | Self::NotStarted(text)
+            | Self::NotCompiled(text)
+            | Self::NotLoaded(text) => cut(text),
+            Self::TooLarge { .. }
+            | Self::Start
+            | Self::Memory { .. }
+            | Self::TooMany { .. }
+            | Self::FunctionTooLarge { .. }
+            | Self::Nesting { .. }
+            | Self::MissingExport(_)
+            | Self::WrongSignature { .. }
+            | Self::Abi(_)
+            | Self::Constant { .. }
+            | Self::NoSummariser => {}
+        }
+        self
+    }
+}
+
 /// A program in one shard's engine.
 pub struct Program {
     name: Box<str>,
@@ -194,6 +226,15 @@ impl Program {
     /// # Errors
     /// When the artefact is of another build, or the program says what cannot be.
     pub fn load(
+        engine: &ShardEngine,
+        name: &str,
+        hash: [u8; 32],
+        artefact: &[u8],
+    ) -> Result<Arc<Self>, Rejection> {
+        Self::load_any(engine, name, hash, artefact).map_err(Rejection::brief)
+    }
+
+    fn load_any(
         engine: &ShardEngine,
         name: &str,
         hash: [u8; 32],
