@@ -5,6 +5,7 @@ mod bad_input;
 mod clock;
 mod delivery;
 mod harness;
+mod hostile;
 mod main_job;
 mod names;
 mod programs;

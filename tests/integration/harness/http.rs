@@ -15,6 +15,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
 }
 
 impl Http {
@@ -50,8 +52,9 @@ impl Http {
             .split_once("\r\n\r\n")
             .unwrap_or_else(|| panic!("{method} {path}: {ended:?} after {text:?}"));
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap();
-        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
-        Reply { status, head: head.to_ascii_lowercase(), body }
+        let text = body.to_owned();
+        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(text.clone()));
+        Reply { status, head: head.to_ascii_lowercase(), body, text }
     }
 }
 
