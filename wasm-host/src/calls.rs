@@ -47,6 +47,14 @@ impl Programs for Host {
         self.seats.get(slot.0 as usize).is_some_and(|seat| seat.is_live())
     }
 
+    fn edition(&self, slot: Slot) -> u64 {
+        let live = self.seat(slot).filter(|seat| seat.is_live());
+        live.map_or(0, |seat| {
+            let number = seat.program.map_or(0, |ix| u64::from(ix.0) + 1);
+            number << 32 | u64::from(seat.version)
+        })
+    }
+
     #[inline]
     fn prefetch(&self, slot: Slot) {
         self.ask_for_memory(slot);

@@ -9,7 +9,7 @@ use trendsrv_proto::TenantId;
 
 /// A program's place in the registry; kept by a name for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ix(u16);
+pub(crate) struct Ix(pub(crate) u16);
 
 #[derive(Debug)]
 struct Entry {

@@ -27,12 +27,17 @@ pub(crate) struct Written {
 /// Writes as many rows as fit beside the largest output.
 pub(crate) fn write(buffer: &mut [u8], ask: &Summary<'_>, spans: Spans) -> Written {
     let view = ask.view;
-    let shown = ask.shown.min(view.ranked());
+    let shown = ask.shown.min(view.ranked()).min(SHOWN_MAX);
     let end = buffer.len() - OUTPUT_BYTES_MIN.min(buffer.len() / 2);
     let mut pen = Pen { buffer, at: HEAD_BYTES };
     let mut rows = 0;
-    for topic in view.topics().iter().take(shown) {
-        let name = (ask.name)(topic.topic);
+    // One behind the other the misses of a large table of names overlap; between the rows each
+    // would be waited for alone.
+    let mut names = [""; SHOWN_MAX];
+    for (name, topic) in names.iter_mut().zip(view.topics().iter().take(shown)) {
+        *name = (ask.name)(topic.topic);
+    }
+    for (topic, name) in view.topics().iter().zip(names).take(shown) {
         let sample = (ask.sample)(topic.topic);
         let bare = ROW_BYTES + name.len();
         let sample = &sample[..sample.floor_char_boundary(SAMPLE_BYTES_MAX)];
@@ -160,5 +165,6 @@ const HEAD_BYTES: usize = 48;
 const ROW_BYTES: usize = 56;
 /// Bytes of a message shown.
 pub(crate) const SAMPLE_BYTES_MAX: usize = 160;
+const SHOWN_MAX: usize = trendsrv_shard::limits::PROGRAM_TOPICS_MAX;
 /// Room kept for the output: the longest line, and its head.
 const OUTPUT_BYTES_MIN: usize = 4 + TLDR_BYTES_MAX;
