@@ -67,8 +67,8 @@ fn main() {
         Lane::new("component, example", tenants, EXAMPLE),
     ];
     println!("{tenants} tenants in each lane; twelve topics known, ten shown");
-    println!("{:20} {:>10} {:>12} {:>12}", "", "start ns", "KiB each", "fuel a call");
     summaries(&mut lanes, tenants, &view);
+    println!("{:20} {:>10} {:>12} {:>12}", "", "start ns", "KiB each", "fuel a call");
     for lane in &mut lanes {
         let stats = lane.host.stats().clone();
         assert_eq!((stats.instances, stats.faults), (u64::from(tenants), 0), "{}", lane.name);
