@@ -422,6 +422,7 @@ fn take(mut act: impl FnMut() -> std::io::Result<usize>) -> anyhow::Result<Optio
 mod tests {
     use super::*;
     use crate::peer::Peer;
+    use crate::pool::Place;
     use crate::sample::{Ledger, Sample};
     use crate::scenario::Scenario;
     use std::net::TcpListener;
@@ -434,7 +435,9 @@ mod tests {
         let scenario =
             Scenario { tenants: 20, frame_events: 50, sample: 19, ..Scenario::default() };
         let (population, sample) = (Population::new(&scenario), Sample::new(&scenario));
-        let pool = Pool::new(&scenario, &population, &sample, (0, 32), |_| true);
+        let place = Place { connection: 0, frames: 32, of_shard: (0, 1) };
+        let mut drawn = vec![false; scenario.tenants as usize];
+        let pool = Pool::new(&scenario, &population, &sample, place, |_| true, &mut drawn);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut peer = Peer::new();

@@ -14,8 +14,9 @@
 
 use crate::population::Population;
 use crate::sample::Sample;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, TenantDistribution};
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use trendsrv_client::limits::{EVENTS_HEAD_BYTES, RECORD_BYTES};
 use trendsrv_proto::{EventRecord, EventsHead, encode_events};
@@ -47,15 +48,31 @@ pub(crate) struct Pool {
     shift: Shift,
 }
 
+/// Which connection a pool is for, how many frames it holds, and which of its shard's connections
+/// it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) connection: usize,
+    pub(crate) frames: usize,
+    /// Its number among so many.
+    pub(crate) of_shard: (usize, usize),
+}
+
 impl Pool {
-    /// Draws `frames` frames of events for the tenants that `owned` says are this connection's.
+    /// Draws frames of events for the tenants that `owned` says are this connection's, and notes
+    /// in `drawn` who comes.
+    ///
+    /// Where all tenants are alike, each comes once before any comes again, its shard's connections
+    /// sharing them, so that a load soon has its whole population.
     pub(crate) fn new(
         scenario: &Scenario,
         population: &Population,
         sample: &Sample,
-        (connection, frames): (usize, usize),
+        place: Place,
         owned: impl Fn(u32) -> bool,
+        drawn: &mut [bool],
     ) -> Self {
+        let Place { connection, frames, of_shard } = place;
         let frame_bytes = EVENTS_HEAD_BYTES + RECORD_BYTES * scenario.frame_events;
         let mut pool = Self {
             bytes: Vec::with_capacity(frames * frame_bytes),
@@ -68,6 +85,22 @@ impl Pool {
         };
         let seed = scenario.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ connection as u64;
         let mut random = SmallRng::seed_from_u64(seed);
+        let mut first = match scenario.tenant_distribution {
+            TenantDistribution::Uniform => {
+                let all = (0..population.probe_tenant()).filter(|tenant| owned(*tenant));
+                all.skip(of_shard.0).step_by(of_shard.1).collect()
+            }
+            TenantDistribution::Zipf => Vec::new(),
+        };
+        first.shuffle(&mut random);
+        let mut next_tenant = |random: &mut SmallRng| {
+            let mut tenant = first.pop().unwrap_or_else(|| population.tenant(random));
+            while !owned(tenant) {
+                tenant = population.tenant(random);
+            }
+            drawn[tenant as usize] = true;
+            tenant
+        };
         let mut records = Vec::with_capacity(scenario.frame_events);
         let (mut tenant, mut left) = (0, 0);
         for _ in 0..frames {
@@ -75,10 +108,7 @@ impl Pool {
             for _ in 0..scenario.frame_events {
                 if left == 0 {
                     left = scenario.run_length;
-                    tenant = population.tenant(&mut random);
-                    while !owned(tenant) {
-                        tenant = population.tenant(&mut random);
-                    }
+                    tenant = next_tenant(&mut random);
                 }
                 left -= 1;
                 let topic = population.topic(tenant, &mut random);
@@ -176,7 +206,23 @@ mod tests {
     fn pool(scenario: &Scenario) -> Pool {
         let population = Population::new(scenario);
         let sample = Sample::new(scenario);
-        Pool::new(scenario, &population, &sample, (3, 8), |tenant| tenant % 2 == 0)
+        let place = Place { connection: 3, frames: 8, of_shard: (0, 1) };
+        let mut drawn = vec![false; scenario.tenants as usize];
+        Pool::new(scenario, &population, &sample, place, |tenant| tenant % 2 == 0, &mut drawn)
+    }
+
+    #[test]
+    fn connections_of_a_shard_share_its_tenants_and_each_comes_before_any_comes_again() {
+        let scenario = Scenario { tenants: 41, frame_events: 10, sample: 5, ..Scenario::default() };
+        let (population, sample) = (Population::new(&scenario), Sample::new(&scenario));
+        let mut drawn = vec![false; 41];
+        for number in 0..2 {
+            let place = Place { connection: number, frames: 1, of_shard: (number, 2) };
+            let even = |tenant: u32| tenant.is_multiple_of(2);
+            Pool::new(&scenario, &population, &sample, place, even, &mut drawn);
+        }
+        let came: Vec<usize> = (0..41).filter(|tenant| drawn[*tenant]).collect();
+        assert_eq!(came, (0..40).step_by(2).collect::<Vec<_>>(), "without the probe's");
     }
 
     #[test]

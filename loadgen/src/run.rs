@@ -4,7 +4,7 @@ use crate::check::{Checked, known_or_empty, lacks_names};
 use crate::engine::{Engine, Measured, QUERIES, VISIBLE};
 use crate::hostile::Hostile;
 use crate::lane::Lane;
-use crate::pool::Pool;
+use crate::pool::{Place, Pool};
 use crate::population::{Population, tenant_name, topic_name};
 use crate::probe::{Queries, Visible};
 use crate::process::{Machine, float};
@@ -287,7 +287,7 @@ fn engine<'a>(
     (server, server_pid): (&Server, u32),
 ) -> anyhow::Result<Engine<'a>> {
     let poll = Poll::new()?;
-    let lanes = lanes(scenario, population, sample, topology, &poll)?;
+    let (lanes, drawn) = lanes(scenario, population, sample, topology, &poll)?;
     let tally = Tally::new(Ledger::new(topology.slide_ms, topology.panes))?;
     let probe = population.probe_tenant();
     let tenant = population.tenant_id(probe);
@@ -309,7 +309,7 @@ fn engine<'a>(
     let queries = Queries::new(wire, scenario.queries, asked, scenario.seed)?;
     let length = (scenario.warmup_seconds + scenario.seconds) * 1_000;
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {percent} %")?;
-    let awaited = (server.http.clone(), wanted(scenario, &server.default_program()?));
+    let awaited = (server.http.clone(), wanted(scenario, drawn, &server.default_program()?));
     let bar = ProgressBar::new(length).with_style(style);
     Ok(Engine {
         scenario,
@@ -325,11 +325,11 @@ fn engine<'a>(
     })
 }
 
-/// What must live before the measurement begins. Under Zipf's law some tenants are so rare that
-/// nobody waits for them.
-fn wanted(scenario: &Scenario, default_program: &str) -> Wanted {
+/// What must live before the measurement begins: the tenants drawn and the probe's. Under Zipf's
+/// law some are so rare that nobody waits for them.
+fn wanted(scenario: &Scenario, drawn: u64, default_program: &str) -> Wanted {
     let tenants = match scenario.tenant_distribution {
-        TenantDistribution::Uniform => u64::from(scenario.tenants),
+        TenantDistribution::Uniform => drawn + 1,
         TenantDistribution::Zipf => 1,
     };
     Wanted { tenants, with_programs: default_program != NATIVE }
@@ -344,14 +344,15 @@ fn name(wire: &mut Wire, id: TenantId, name: &str) -> anyhow::Result<()> {
     Ok(wire.names.insert(id.0, name)?)
 }
 
-/// One connection after the other, shards in turn; each sends its own shard's tenants only.
+/// One connection after the other, shards in turn; each sends its own shard's tenants only. Also
+/// how many tenants come in the frames of all.
 fn lanes(
     scenario: &Scenario,
     population: &Population,
     sample: &Sample,
     topology: &Topology,
     poll: &Poll,
-) -> anyhow::Result<Vec<Lane>> {
+) -> anyhow::Result<(Vec<Lane>, u64)> {
     let shards = topology.shards();
     let count = scenario.connections.next_multiple_of(shards);
     let frame_bytes = 40 + 24 * scenario.frame_events;
@@ -367,11 +368,13 @@ fn lanes(
     }
     let producer = rand::random::<u64>().max(1);
     let limits = (scenario.frame_events, scenario.in_flight_bytes_max);
-    let mut lanes = Vec::with_capacity(count);
+    let (mut lanes, mut drawn) = (Vec::with_capacity(count), vec![false; owner.len()]);
     for index in 0..count {
         let shard = index % shards;
         let owned = |tenant: u32| owner[tenant as usize] == shard;
-        let pool = Pool::new(scenario, population, sample, (index, frames), owned);
+        let of_shard = (index / shards, count / shards);
+        let place = Place { connection: index, frames, of_shard };
+        let pool = Pool::new(scenario, population, sample, place, owned, &mut drawn);
         let address = address_of(topology, shard)?;
         let identity = (producer, u16::try_from(index)?, scenario.ack.mode());
         let mut lane = Lane::connect(address, identity, pool, limits)
@@ -380,7 +383,7 @@ fn lanes(
         poll.registry().register(&mut lane.stream, Token(index), interest)?;
         lanes.push(lane);
     }
-    Ok(lanes)
+    Ok((lanes, drawn.into_iter().map(u64::from).sum()))
 }
 
 fn address_of(topology: &Topology, shard: usize) -> anyhow::Result<SocketAddr> {

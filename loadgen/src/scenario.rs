@@ -165,7 +165,8 @@ impl Scenario {
         let scenario = match name {
             "100k" => Self::default(),
             "100k-run16" => Self { run_length: 16, ..Self::default() },
-            "100k-run64" => Self { run_length: 64, ..Self::default() },
+            // Frames in which every tenant comes.
+            "100k-run64" => Self { run_length: 64, pool_bytes: 192 << 20, ..Self::default() },
             "100k-zipf" => Self { tenant_distribution: zipf, ..Self::default() },
             "hostile" => hostile(&["loop-summarise", "loop-observe"]),
             "hostile-burn" => hostile(&["burn"]),
