@@ -167,6 +167,28 @@ fn without_a_sandbox_the_default_is_plain_rust_and_programs_still_work() {
 }
 
 #[test]
+fn a_component_is_a_program_like_any_other() {
+    let example = include_bytes!("../../guests/wasm/examples/component.wasm");
+    let server = Server::start(&[]);
+    let http = server.http();
+    let uploaded = put(http, "movers", example);
+    let stages = json!(["observe", "observe_text", "summarise", "state"]);
+    assert_eq!((uploaded.status, &uploaded.body["exports"]), (201, &stages));
+    assert_eq!(assign(http, "acme", "movers").status, 200);
+    let lines = b"{\"topic\":\"mars rover\",\"weight\":5000}\n{\"text\":\"look #eclipse\"}\n";
+    assert_eq!(http.post("/v1/tenants/acme/events", &[], lines).body["accepted"], 2);
+    let line = "\"mars rover\" moves at 100, \"eclipse\" moves at 1; busiest window so far";
+    let answer = told(http, "acme", line);
+    assert_eq!((&answer["program"], &answer["program_fault"]), (&json!("movers"), &Value::Null));
+    assert_eq!(answer["total"], 101, "the program caps what one event counts");
+    // A component of no interface of ours.
+    let empty = put(http, "empty", b"\0asm\x0d\0\x01\0");
+    assert_eq!(empty.status, 422);
+    let message = empty.body["message"].as_str().unwrap();
+    assert!(message.contains("does not export trend:program/summariser@1.0.0"), "{message}");
+}
+
+#[test]
 fn a_bad_module_is_refused_and_told_what_is_wrong_with_it() {
     let server = Server::start(&[]);
     let http = server.http();
