@@ -253,7 +253,7 @@ const NEW: &str = ".new-";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::programs::Folder;
+    use crate::testing::Folder;
     use std::os::unix::fs::PermissionsExt as _;
 
     const HASH: [u8; 32] = [7; 32];

@@ -17,6 +17,7 @@
 use super::cache::{NewFile, hex};
 use super::name::ProgramName;
 use crate::config::limits::{ASSIGNMENTS_MAX, JOURNAL_BYTES_MAX, PROGRAMS_MAX};
+use crate::folder_lock::FolderLock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -119,7 +120,7 @@ pub struct Journal {
     kept: Kept,
     lines: usize,
     broken: bool,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Journal {
@@ -130,14 +131,8 @@ impl Journal {
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(failed(folder))?;
-        let lock = open_file(&folder.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(JournalError::InUse(folder.to_owned()));
-            }
-            Err(std::fs::TryLockError::Error(error)) => return Err(failed(folder)(error)),
-        }
+        let lock = FolderLock::take(folder).map_err(failed(folder))?;
+        let lock = lock.ok_or_else(|| JournalError::InUse(folder.to_owned()))?;
         let path = folder.join("journal");
         let mut text = String::new();
         let file = open_file(&path)?;
@@ -353,7 +348,7 @@ const LINES_SPARE: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::programs::Folder;
+    use crate::testing::Folder;
 
     fn name(name: &str) -> ProgramName {
         ProgramName::new(name).unwrap()

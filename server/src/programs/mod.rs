@@ -35,23 +35,3 @@ pub use name::{NotAName, ProgramName};
 pub use start::{ProgramsError, ShardPrograms, start};
 
 pub(crate) use cache::hex;
-
-/// A directory of a test, gone with it.
-#[cfg(test)]
-struct Folder(std::path::PathBuf);
-
-#[cfg(test)]
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trendsrv-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-}
-
-#[cfg(test)]
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}

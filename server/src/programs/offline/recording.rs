@@ -141,7 +141,7 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::programs::Folder;
+    use crate::testing::Folder;
 
     fn read(bytes: &[u8]) -> Result<Vec<Line>, String> {
         let folder = Folder::new(&format!("recording-{:016x}", rand::random::<u64>()));
