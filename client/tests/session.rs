@@ -213,6 +213,96 @@ fn a_server_that_forgot_the_producer_gets_the_rest_under_new_numbers() {
 }
 
 #[test]
+fn what_an_owner_has_counted_acknowledges_nothing() {
+    let mut pair = Pair::new(config());
+    while pair.exchange() {}
+    (0..12).for_each(|n| pair.push(n));
+    let bytes = pair.session.poll_transmit(0).unwrap().to_vec();
+    pair.peer.handle(pair.connection.as_mut().unwrap(), &bytes);
+    pair.disconnect();
+    pair.connect();
+    while pair.session.state() != State::Open {
+        assert!(pair.exchange());
+    }
+    assert_eq!(pair.session.counts().acked, 0, "HELLO_OK told 4");
+    pair.settle();
+    assert_eq!((pair.session.counts().acked, pair.peer.duplicates), (12, 3));
+    assert_eq!(pair.applied_topics(), (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_server_that_lost_acknowledged_frames_is_gone_on_with() {
+    let mut pair = Pair::new(config());
+    (0..12).for_each(|n| pair.push(n));
+    pair.settle();
+    pair.disconnect();
+    // A crash took frames 2 and 3, which were acknowledged as applied only.
+    pair.peer.next_seq.insert((7, 0), 2);
+    pair.peer.recovered = true;
+    pair.peer.applied.truncate(4);
+    (12..20).for_each(|n| pair.push(n));
+    pair.settle();
+    assert_eq!(pair.applied_topics(), (0..4).chain(12..20).collect::<Vec<_>>());
+    assert_eq!(pair.session.counts().acked, 20);
+}
+
+#[test]
+fn marks_that_may_have_been_given_up_cost_what_was_sent_and_a_new_epoch() {
+    let mut pair = Pair::new(config());
+    (0..4).for_each(|n| pair.push(n));
+    pair.settle();
+    (4..8).for_each(|n| pair.push(n));
+    let bytes = pair.session.poll_transmit(0).unwrap().to_vec();
+    pair.peer.handle(pair.connection.as_mut().unwrap(), &bytes);
+    pair.disconnect();
+    pair.peer.next_seq.clear();
+    pair.peer.evicted = true;
+    (8..12).for_each(|n| pair.push(n));
+    pair.settle();
+    assert_eq!(pair.applied_topics(), (0..12).collect::<Vec<_>>(), "each counted once");
+    let counts = pair.session.counts();
+    assert_eq!((counts.acked, counts.uncertain), (8, 4));
+    assert!(pair.events.contains(&SessionEvent::Uncertain(4)));
+    assert_eq!(pair.peer.epochs[&(7, 0)], 1);
+}
+
+#[test]
+fn a_frame_refused_for_an_unknown_producer_costs_what_was_sent_and_a_new_epoch() {
+    let mut pair = Pair::new(config());
+    while pair.exchange() {}
+    pair.peer.plan = [None, Some((Refusal::ProducerUnknown, 0))].into();
+    (0..12).for_each(|n| pair.push(n));
+    pair.exchange();
+    (12..16).for_each(|n| pair.push(n));
+    pair.settle();
+    let counts = pair.session.counts();
+    assert_eq!((counts.acked, counts.uncertain), (8, 8));
+    let want: Vec<u64> = (0..4).chain(12..16).collect();
+    assert_eq!(pair.applied_topics(), want);
+    assert_eq!(pair.peer.epochs[&(7, 0)], 1);
+}
+
+#[test]
+fn another_program_with_the_same_id_ends_the_session() {
+    for (its_next, behind) in [(40, false), (3, true)] {
+        let mut pair = Pair::new(config());
+        (0..40).for_each(|n| pair.push(n));
+        pair.settle();
+        pair.disconnect();
+        pair.peer.next_seq.insert((7, 0), its_next);
+        pair.push(40);
+        pair.connect();
+        for _ in 0..10 {
+            pair.exchange();
+            pair.session.flush();
+        }
+        assert_eq!(pair.session.state(), State::Closed, "behind: {behind}");
+        let Some(SessionEvent::Closed(why)) = pair.events.last() else { panic!() };
+        assert!(why.contains("another program"), "{why}");
+    }
+}
+
+#[test]
 fn names_travel_when_asked_for_and_a_missing_one_is_reported() {
     let mut pair = Pair::new(config());
     let (known, unknown) = (Names::id_of("known").unwrap(), 99);

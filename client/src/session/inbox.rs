@@ -3,6 +3,7 @@
 //! Bytes from a peer never panic: a frame that cannot be read, or that says something impossible,
 //! costs the connection, and the session goes on with the next one.
 
+use super::queue::Settled;
 use super::state::Input;
 use super::{Refused, Session, SessionEvent, State};
 use crate::answer::Answer;
@@ -88,20 +89,18 @@ impl Session {
             return self.break_off(now_ms, 0, "a second HELLO_OK came".to_owned());
         }
         let welcome = hello_ok.welcome();
-        let Ok(settled) = self.queue.settle(welcome.next_seq, self.config.producer == 0) else {
-            return self.close(format!(
-                "the server expects sequence number {}, which this producer never sent: \
-                 another program uses the same producer id",
-                welcome.next_seq
-            ));
-        };
-        self.counts.acked += settled.acked;
-        self.counts.uncertain += settled.uncertain;
-        if settled.uncertain > 0 {
-            self.events.push_back(SessionEvent::Uncertain(settled.uncertain));
-        }
-        if settled.forgotten {
-            self.events.push_back(SessionEvent::ServerForgot);
+        match self.queue.settle(welcome.next_seq, self.config.producer == 0) {
+            Settled::GoOn { uncertain: 0 } => {}
+            Settled::GoOn { uncertain } => {
+                self.counts.uncertain += uncertain;
+                self.events.push_back(SessionEvent::Uncertain(uncertain));
+            }
+            Settled::Forgotten => self.events.push_back(SessionEvent::ServerForgot),
+            Settled::Unknown => {
+                let why = "the server may have given up this producer's marks".to_owned();
+                return self.start_new_epoch(now_ms, why);
+            }
+            Settled::Foreign => return self.close_as_foreign(welcome.next_seq),
         }
         self.step(Input::Welcome);
         self.attempts = 0;
@@ -243,6 +242,10 @@ impl Session {
                 self.mend.later = self.mend.later.saturating_add(1);
                 self.mend.resume_at_ms = self.mend.resume_at_ms.max(now_ms + wait_ms);
             }
+            (Refusal::SeqGap, _) if refuse.expected_seq < self.queue.front_seq() => {
+                // Acknowledged already: a server that lost it would have said so in HELLO_OK.
+                return self.close_as_foreign(refuse.expected_seq);
+            }
             (_, RetryClass::Resend) => {}
         }
         if self.state == State::Greeting {
@@ -258,6 +261,14 @@ impl Session {
         }
         self.mend.rewind_to = self.mend.rewind_to.max(refuse.expected_seq);
         self.step(Input::Refused);
+    }
+
+    /// The server expects a number that this producer is not at, and cannot go to.
+    fn close_as_foreign(&mut self, expected_seq: u64) {
+        self.close(format!(
+            "the server expects sequence number {expected_seq}, where this producer is not: \
+             another program uses the same producer id"
+        ));
     }
 
     /// The server no longer knows the marks: what was sent may have counted, so it is given up

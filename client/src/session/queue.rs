@@ -61,19 +61,21 @@ impl Load {
 }
 
 /// How the queue agreed with a server's next sequence number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
-    /// Events that turned out to be acknowledged.
-    pub(super) acked: u64,
-    /// Events sent before that may or may not have counted; they are not sent again.
-    pub(super) uncertain: u64,
-    /// The server has lost the producer's mark, as a restart without a log does.
-    pub(super) forgotten: bool,
-}
-
-/// The server names a sequence number that this producer never used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ForeignSequence;
+pub(super) enum Settled {
+    /// Frames go on from the oldest that is not acknowledged; an anonymous producer has given up
+    /// this many events that may or may not have counted.
+    GoOn {
+        /// See above.
+        uncertain: u64,
+    },
+    /// Nobody knows the producer, as after a restart without a log: frames begin at 1 again.
+    Forgotten,
+    /// The server may have given up what it knew: what was sent may or may not have counted.
+    Unknown,
+    /// The server is ahead of all that this producer ever sent.
+    Foreign,
+}
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -242,7 +244,7 @@ impl Queue {
     /// Takes out every frame up to `seq` and counts its events; none when one of them was not
     /// sent on this connection.
     pub(super) fn ack(&mut self, seq: u64) -> Option<u64> {
-        let front = self.frames.front().map_or(self.next_seq, |frame| frame.seq);
+        let front = self.front_seq();
         let through = usize::try_from(seq.saturating_add(1).saturating_sub(front)).ok()?;
         if through > self.unsent {
             return None;
@@ -284,7 +286,7 @@ impl Queue {
 
     /// Frames from `seq` on are sent again.
     pub(super) fn rewind(&mut self, seq: u64) {
-        let front = self.frames.front().map_or(self.next_seq, |frame| frame.seq);
+        let front = self.front_seq();
         let index = usize::try_from(seq.saturating_sub(front)).unwrap_or(usize::MAX);
         self.unsent = self.unsent.min(index);
     }
@@ -294,35 +296,38 @@ impl Queue {
         self.unsent = 0;
     }
 
-    /// Agrees with the number that the server expects next on a new connection.
+    /// Agrees with the number that a new connection's HELLO_OK tells.
+    ///
+    /// It says what some owner has counted, not what all have: after a crash one of them may lack
+    /// its part of a frame that another kept. So it acknowledges nothing, and every frame that is
+    /// not acknowledged is sent again under its number.
     ///
     /// An anonymous producer has no mark that outlives a connection: frames it had sent may have
     /// counted, so they are given up rather than counted twice.
-    pub(super) fn settle(
-        &mut self,
-        next_seq: u64,
-        anonymous: bool,
-    ) -> Result<Settled, ForeignSequence> {
+    pub(super) fn settle(&mut self, next_seq: u64, anonymous: bool) -> Settled {
         self.unsent = 0;
+        let fresh = self.sent_high == 0;
         if anonymous {
             let uncertain = self.drop_sent();
-            self.renumber(next_seq);
-            return Ok(Settled { uncertain, ..Settled::default() });
+            self.renumber(1);
+            return Settled::GoOn { uncertain };
         }
-        let front = self.frames.front().map_or(self.next_seq, |frame| frame.seq);
-        if self.sent_high == 0 {
-            self.renumber(next_seq);
-            return Ok(Settled::default());
+        match next_seq {
+            _ if fresh => self.renumber(next_seq.max(1)),
+            0 => return Settled::Unknown,
+            1 if self.front_seq() > 1 => {
+                self.renumber(1);
+                return Settled::Forgotten;
+            }
+            _ if next_seq > self.sent_high + 1 => return Settled::Foreign,
+            _ => {}
         }
-        if next_seq < front {
-            self.renumber(next_seq);
-            return Ok(Settled { forgotten: true, ..Settled::default() });
-        }
-        if next_seq > self.sent_high + 1 {
-            return Err(ForeignSequence);
-        }
-        let acked = (front..next_seq).map(|_| self.take_front()).sum();
-        Ok(Settled { acked, ..Settled::default() })
+        Settled::GoOn { uncertain: 0 }
+    }
+
+    /// The number of the oldest frame that is not acknowledged, or of the next one.
+    pub(super) fn front_seq(&self) -> u64 {
+        self.frames.front().map_or(self.next_seq, |frame| frame.seq)
     }
 
     /// Gives up every frame that was ever sent. Returns its events.

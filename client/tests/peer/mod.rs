@@ -14,6 +14,7 @@ pub(crate) type Applied = (u64, u64, u32, u64);
 /// What outlives connections.
 pub(crate) struct Peer {
     pub(crate) next_seq: HashMap<(u64, u16), u64>,
+    pub(crate) epochs: HashMap<(u64, u16), u32>,
     pub(crate) applied: Vec<Applied>,
     pub(crate) names: HashMap<u64, String>,
     pub(crate) asked: HashSet<u64>,
@@ -25,6 +26,10 @@ pub(crate) struct Peer {
     pub(crate) addresses: Vec<ShardAddress>,
     pub(crate) duplicates: u64,
     pub(crate) gaps: u64,
+    /// It has given up marks: HELLO_OK tells 0 to those it does not know.
+    pub(crate) evicted: bool,
+    /// Its marks come from recovery: the first frame of a connection may lie behind them.
+    pub(crate) recovered: bool,
 }
 
 /// One connection to it.
@@ -32,6 +37,8 @@ pub(crate) struct Connection {
     inbox: Vec<u8>,
     key: (u64, u16),
     expected: u64,
+    /// The first frame of events has come: it has set `expected`.
+    started: bool,
     granted: u64,
     received: u64,
     greeted: bool,
@@ -43,6 +50,7 @@ impl Peer {
     pub(crate) fn new() -> Self {
         Self {
             next_seq: HashMap::new(),
+            epochs: HashMap::new(),
             applied: Vec::new(),
             names: HashMap::new(),
             asked: HashSet::new(),
@@ -52,12 +60,15 @@ impl Peer {
             addresses: vec![ShardAddress::new("127.0.0.1:7".parse().unwrap())],
             duplicates: 0,
             gaps: 0,
+            evicted: false,
+            recovered: false,
         }
     }
 
     pub(crate) fn accept(&self) -> Connection {
         let (inbox, key) = (Vec::new(), (0, 0));
-        Connection { inbox, key, expected: 1, granted: CREDIT, received: 0, greeted: false }
+        let (expected, granted, received) = (1, CREDIT, 0);
+        Connection { inbox, key, expected, started: false, granted, received, greeted: false }
     }
 
     pub(crate) fn goaway(&self) -> Vec<u8> {
@@ -131,8 +142,15 @@ impl Peer {
     fn hello(&mut self, connection: &mut Connection, hello: &Hello<'_>, out: &mut Vec<u8>) {
         connection.greeted = true;
         connection.key = (hello.producer, hello.lane);
+        if self.epochs.insert(connection.key, hello.epoch).is_some_and(|old| old < hello.epoch) {
+            self.next_seq.insert(connection.key, 1);
+        }
         let known = self.next_seq.get(&connection.key).copied();
-        connection.expected = if hello.producer == 0 { 1 } else { known.unwrap_or(1) };
+        connection.expected = match known {
+            _ if hello.producer == 0 => 1,
+            Some(next) => next,
+            None => u64::from(!self.evicted),
+        };
         let shards = u16::try_from(self.addresses.len()).unwrap();
         let vnodes: Vec<u16> = (0..4_096).map(|v| v % shards).collect();
         let welcome = Welcome {
@@ -161,17 +179,26 @@ impl Peer {
         connection.received += length;
         assert!(connection.received <= connection.granted, "the client overran its credit");
         connection.granted = connection.received + CREDIT;
+        let ahead = seq > connection.expected.max(1);
+        if !connection.started && (!ahead || self.recovered) {
+            (connection.started, connection.expected) = (true, seq);
+        }
         if seq > connection.expected {
             self.gaps += 1;
             return refuse(connection, kind, (Refusal::SeqGap, "as planned", 0), seq, out);
         }
+        let mark = self.next_seq.get(&connection.key).copied().unwrap_or(1);
         if seq < connection.expected {
             self.duplicates += 1;
+        } else if seq < mark && connection.key.0 != 0 {
+            self.duplicates += 1;
+            connection.expected += 1;
         } else {
             if !events.is_empty()
                 && let Some(Some((code, wait_ms))) = self.plan.pop_front()
             {
-                assert_ne!(code.class(), RetryClass::Reconnect);
+                let reconnects = code.class() == RetryClass::Reconnect;
+                assert!(!reconnects || code == Refusal::ProducerUnknown);
                 return refuse(connection, kind, (code, "as planned", wait_ms), seq, out);
             }
             for (tenant, topic, weight, offset_ms) in &events {
