@@ -47,6 +47,15 @@ pub struct Standing {
     pub refused: Option<(u64, u64)>,
 }
 
+/// The shard that owned a lane's tenants under a map of earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldOwner {
+    /// Shards of that map: vnode `v` was owned by shard `v % shards`.
+    pub shards: u16,
+    /// The owner.
+    pub shard: u16,
+}
+
 /// What to do with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {

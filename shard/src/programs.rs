@@ -72,6 +72,19 @@ pub trait Programs {
 
     /// The name of the program that a tenant is assigned.
     fn name_of(&self, slot: Slot) -> &str;
+
+    /// Hands `keep` the name of a tenant's program and its private state as it is now, if it has
+    /// one. At most `u16::MAX` bytes.
+    fn state_of(&mut self, _slot: Slot, _keep: &mut dyn FnMut(&str, &[u8])) {}
+
+    /// Hands `keep` the private states that wait for their tenants of a vnode to come back.
+    fn waiting_states(&self, _vnode: u16, _keep: &mut dyn FnMut(TenantId, &str, &[u8])) {}
+
+    /// Keeps a private state for a tenant that has no window yet; it is handed to its program when
+    /// the tenant is admitted. `false` when no program of this name is known.
+    fn restore_state(&mut self, _tenant: TenantId, _program: &str, _state: &[u8]) -> bool {
+        false
+    }
 }
 
 /// A run of one tenant's records on their way to the window.
