@@ -101,7 +101,7 @@ class FakeServer:
                 self.counts[key] = self.counts.get(key, 0) + event["weight"]
             self.next_seq[self.producer] += 1
         credit = self.received + wire.CREDIT_INITIAL
-        return wire.encode("ack", {"seq": max(seq, expected - 1), "credit_until": credit})
+        return wire.encode("ack", {"seq": seq, "credit_until": credit})
 
     def refusal(self, seq, code, retry_class, wait=0, kind=4, tag=0):
         fields = {"seq": seq, "expected_seq": self.next_seq.get(self.producer, 1), "code": code}

@@ -3,7 +3,7 @@
 import unittest
 
 from trendsrv import ids, wire
-from trendsrv.errors import Refused
+from trendsrv.errors import Refused, TrendError
 from trendsrv.session import Session
 
 EVENTS_NAMED = wire.KINDS["events_named"]
@@ -191,14 +191,40 @@ class Texts(unittest.TestCase):
 
 
 class Reconnect(unittest.TestCase):
-    def test_what_the_server_has_is_not_sent_again(self):
-        made = with_frames(3)
-        made.transmit(0)
+    def again(self, made, next_seq):
         made.disconnected()
         self.assertEqual(made.transmit(0), b"")
-        made.connected({"next_seq": 3, "generation": 5, "credit_until": 1 << 20})
-        self.assertEqual(seqs(made.transmit(0)), [3])
-        self.assertEqual(made.events_acknowledged, 2)
+        made.connected({"next_seq": next_seq, "generation": 5, "credit_until": 1 << 20})
+
+    def test_next_seq_acknowledges_nothing(self):
+        made = with_frames(3)
+        made.transmit(0)
+        made.receive(ack(1), 0)
+        for next_seq in (4, 2, 3):
+            self.again(made, next_seq)
+            self.assertEqual(seqs(made.transmit(0)), [2, 3])
+        self.assertEqual(made.events_acknowledged, 1)
+
+    def test_marks_that_may_be_given_up_cost_what_was_sent_and_a_new_epoch(self):
+        made = with_frames(3)
+        made.transmit(0)
+        made.receive(ack(1), 0)
+        made.add("t", "x", 1, 0)
+        made.flush()
+        self.again(made, 0)
+        self.assertTrue(made.epoch_is_stale and made.reconnect_wanted)
+        self.assertEqual(made.transmit(0), b"")
+        made.start_epoch()
+        self.again(made, 0)
+        self.assertFalse(made.epoch_is_stale)
+        self.assertEqual(seqs(made.transmit(0)), [1])
+        self.assertEqual((made.events_uncertain, made.events_acknowledged), (2, 1))
+
+    def test_another_program_with_the_same_id_is_told(self):
+        made = with_frames(3)
+        made.transmit(0)
+        with self.assertRaises(TrendError):
+            self.again(made, 5)
 
     def test_a_server_that_forgot_gets_new_numbers(self):
         made = with_frames(3)

@@ -97,6 +97,11 @@ class Producer:
     def events_acknowledged(self):
         return self._session.events_acknowledged
 
+    @property
+    def events_uncertain(self):
+        """Events that may or may not have counted: the server no longer knew this producer."""
+        return self._session.events_uncertain
+
     def __enter__(self):
         return self
 
@@ -136,12 +141,13 @@ class Producer:
 
     def _connect(self):
         first = self._connection is None
-        if self._session.epoch_is_stale:
-            self._hello["epoch"] += 1
         self._drop()
         deadline = tick_ms() + self._timeout * 1_000
         pause_ms = 50
         while True:
+            if self._session.epoch_is_stale:
+                self._hello["epoch"] += 1
+                self._session.start_epoch()
             if not first:
                 time.sleep(pause_ms * (0.5 + random.random() / 2) / 1_000)
                 pause_ms = min(2 * pause_ms, WAIT_MS_MAX)
@@ -149,12 +155,15 @@ class Producer:
                 self._connection = Connection(
                     *self._address, timeout=self._timeout, **self._hello
                 )
-                break
             except Disconnected:
                 # The first connection fails at once: the address is probably wrong.
                 if first or tick_ms() + pause_ms > deadline:
                     raise
-        self._session.connected(self._connection.welcome)
+                continue
+            self._session.connected(self._connection.welcome)
+            if not self._session.epoch_is_stale:
+                return
+            self._drop()
 
     def _drop(self):
         self._session.disconnected()

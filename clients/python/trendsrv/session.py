@@ -58,6 +58,7 @@ class Session:
         self.refused = deque(maxlen=REFUSED_MAX)
         self.events_refused = 0
         self.events_acknowledged = 0
+        self.events_uncertain = 0
         self.draining = False
         self.reconnect_wanted = False
         self.epoch_is_stale = False
@@ -67,6 +68,7 @@ class Session:
         self._frames = deque()
         self._next_seq = 1
         self._next_to_send = 1
+        self._sent_high = 0
         self._sent_bytes = 0
         self._credit_until = 0
         self._resume_at_ms = 0
@@ -153,6 +155,7 @@ class Session:
                 break
             parts.append(frame.raw)
             self._sent_bytes += len(frame.raw)
+            self._sent_high = max(self._sent_high, frame.seq)
             self._next_to_send += 1
         return b"".join(parts)
 
@@ -182,17 +185,39 @@ class Session:
 
     def connected(self, welcome):
         """A connection is there; `welcome` are the fields of HELLO_OK."""
-        next_seq = welcome["next_seq"]
         self._generation = welcome["generation"]
-        self._acknowledge(next_seq - 1)
-        self._renumber(next_seq)
-        self._next_to_send = next_seq
+        self.draining = self.reconnect_wanted = self.epoch_is_stale = False
+        self._agree(welcome["next_seq"])
+        self._next_to_send = self._first_seq
         self._went_back_to = None
         self._credit_until = welcome["credit_until"]
         self._sent_bytes = 0
         self._control.clear()
-        self.draining = self.reconnect_wanted = self.epoch_is_stale = False
-        self._connected = True
+        self._connected = not self.reconnect_wanted
+
+    def _agree(self, next_seq):
+        """Go by `next_seq` of HELLO_OK, which tells what some shard has counted, not what all have:
+        it acknowledges nothing, and every frame not acknowledged is sent again as it was."""
+        if self._sent_high == 0:
+            self._renumber(max(1, next_seq))
+        elif next_seq == 0:
+            # The server may have given up what it knew of this producer.
+            self.reconnect_wanted = self.epoch_is_stale = True
+        elif next_seq == 1 and self._first_seq > 1:
+            # Nobody knows this producer, as after a restart without a log.
+            self._renumber(1)
+        elif next_seq > self._sent_high + 1:
+            raise TrendError(
+                f"the server expects frame {next_seq}, which was never sent here: "
+                "another program uses the same producer id"
+            )
+
+    def start_epoch(self):
+        """A new epoch begins: what was sent may or may not have counted, and is given up."""
+        while self._frames and self._frames[0].seq <= self._sent_high:
+            self.events_uncertain += len(self._frames.popleft().fields["events"])
+        self._renumber(1)
+        self.epoch_is_stale = False
 
     def disconnected(self):
         """The connection is gone; frames stay for the next one."""
@@ -220,13 +245,17 @@ class Session:
             self.events_acknowledged += len(self._frames.popleft().fields["events"])
             self._backoff_ms = 0
 
-    def _renumber(self, next_seq):
-        """The server expects another number than ours when it has forgotten this producer."""
-        if not self._frames or self._frames[0].seq != next_seq:
-            for seq, frame in enumerate(self._frames, next_seq):
-                frame.fields["seq"] = seq
-                frame.encode()
-            self._next_seq = next_seq + len(self._frames)
+    @property
+    def _first_seq(self):
+        return self._frames[0].seq if self._frames else self._next_seq
+
+    def _renumber(self, first_seq):
+        """Give the frames kept other numbers: none of them is known to the server."""
+        for seq, frame in enumerate(self._frames, first_seq):
+            frame.fields["seq"] = seq
+            frame.encode()
+        self._next_seq = first_seq + len(self._frames)
+        self._sent_high = first_seq - 1
 
     def _refuse(self, fields, now_ms):
         if wire.KIND_WORDS.get(fields["kind"]) not in wire.EVENT_KINDS:
