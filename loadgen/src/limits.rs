@@ -39,6 +39,14 @@ pub(crate) const PUT_MS_MAX: u64 = 60_000;
 pub(crate) const PROGRAM_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of one HTTP reply.
 pub(crate) const REPLY_BYTES_MAX: u64 = 16 << 20;
+/// Kills of one crash test.
+pub(crate) const CRASH_CYCLES_MAX: u64 = 1_000_000;
+/// Tenants of a crash test.
+pub(crate) const CRASH_TENANTS_MAX: i64 = 10_000;
+/// Producers of a crash test: a window of few topics is exact.
+pub(crate) const CRASH_PRODUCERS_MAX: i64 = 12;
+/// Events of one producer of a crash test without an acknowledgement.
+pub(crate) const CRASH_IN_FLIGHT_MAX: u64 = 20_000;
 /// Mismatches explained in full; all are counted.
 pub(crate) const EXPLAINED_MAX: usize = 10;
 /// Bytes that wait for a socket besides event frames.

@@ -9,10 +9,12 @@
 //!                                                   probes -----+-> server
 //! replay: recorded file -> blocking client --------------------/
 //!         exact counts (sample, exact) == answers?  -> run.json, latency.hgrm, exit code
+//! crash:  kill -9, restart, send again: acknowledged <= held <= pushed?
 //! ```
 
 mod census;
 mod check;
+mod crash;
 mod engine;
 mod exact;
 mod hostile;
@@ -60,6 +62,7 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Replay(Box<replay::ReplayArgs>),
+    Crash(Box<crash::CrashArgs>),
     /// Shows the runs in some folders, one line each
     Report {
         /// Folders with a run.json
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args).map(|()| true),
+        Command::Crash(args) => crash::crash(&args),
         Command::Report { folders } => report::compare(&folders).map(|text| {
             print!("{text}");
             true

@@ -233,7 +233,7 @@ pub(crate) fn shards(http: &str) -> anyhow::Result<serde_json::Value> {
 
 /// Two free addresses. Another program could take them before the server does; then the server
 /// says so.
-fn free_addresses() -> anyhow::Result<(String, String)> {
+pub(crate) fn free_addresses() -> anyhow::Result<(String, String)> {
     let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((one.local_addr()?.to_string(), two.local_addr()?.to_string()))
 }
