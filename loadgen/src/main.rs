@@ -15,6 +15,8 @@
 mod census;
 mod check;
 mod crash;
+mod disk;
+mod durability;
 mod engine;
 mod exact;
 mod hostile;

@@ -98,7 +98,7 @@ fn field(status: &str, name: &str) -> Option<u64> {
 }
 
 /// The machine, as the reports name it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Default, Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: u64,

@@ -110,10 +110,15 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// A new one among the temporary files.
     pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// A new one in another folder.
+    pub(crate) fn within(parent: &Path) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("loadgen-programs-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let name = format!("loadgen-{}-{count}", std::process::id());
+        let path = parent.join(name);
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
         Ok(Self(path))

@@ -5,7 +5,7 @@
 use crate::census::Census;
 use crate::latency::{Latency, Percentiles};
 use crate::process::{Machine, Used, float};
-use crate::sides::TwoSides;
+use crate::sides::Compared;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -255,7 +255,7 @@ pub(crate) fn table(run: &Run) -> String {
     )
 }
 
-/// `loadgen report DIR…`: one line a run, two for one of two sides.
+/// `loadgen report DIR…`: one line a run, one a side where sides were compared.
 pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
     let mut text = format!(
         "{:<28} {:<14} {:>9} {:>9} {:>8} {:>10} {:>9} {:>9} {:>9} {:>6}\n",
@@ -280,9 +280,10 @@ pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
         if value["sides"].is_null() {
             text.push_str(&line(&name, &serde_json::from_value(value).with_context(strange)?));
         } else {
-            let both: TwoSides = serde_json::from_value(value).with_context(strange)?;
-            text.push_str(&line(&format!("{name}/calm"), &both.sides.calm));
-            text.push_str(&line(&format!("{name}/pressed"), &both.sides.pressed));
+            let compared: Compared = serde_json::from_value(value).with_context(strange)?;
+            for (side, run) in &compared.sides {
+                text.push_str(&line(&format!("{name}/{side}"), run));
+            }
         }
     }
     Ok(text)

@@ -1,6 +1,7 @@
 //! `loadgen run`: sets the load up, runs it, checks a sample of tenants, writes the report.
 
 use crate::check::{Checked, known_or_empty, lacks_names};
+use crate::durability;
 use crate::engine::{Engine, Measured, QUERIES, VISIBLE};
 use crate::hostile::Hostile;
 use crate::lane::Lane;
@@ -60,6 +61,10 @@ pub(crate) struct RunArgs {
     /// Wait on a 1 ms timer between paced frames instead of spinning
     #[arg(long)]
     sleep: bool,
+    /// Where the servers of scenario durability keep their data; made, and removed at the end
+    /// [default: among the temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Folder for run.json and the histograms [default: bench-results/run-UNIXTIME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -88,12 +93,15 @@ impl RunArgs {
     }
 }
 
-/// Runs a scenario, on two sides if it compares; returns whether its verdict holds. Fails when an
+/// Runs a scenario, on several sides if it compares; returns whether its verdict holds. Fails when an
 /// answer is wrong or an event is lost.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<bool> {
     let scenario = args.scenario()?;
     if scenario.hostile_per_mille > 0 {
         return sides::run(args, &scenario);
+    }
+    if scenario.durability {
+        return durability::run(args, &scenario);
     }
     let Done { run, histograms, notes, right } = load(args, &scenario, None)?;
     let folder = args.out.clone().unwrap_or_else(report::default_folder);

@@ -97,6 +97,9 @@ pub(crate) struct Scenario {
     pub(crate) hostile_per_mille: u32,
     /// What they run, in turn: programs of the load generator, or files.
     pub(crate) hostile_programs: Vec<String>,
+    /// Makes the load once for each kind of acknowledgement, with and without a log, to compare;
+    /// `ack` is not looked at then.
+    pub(crate) durability: bool,
 }
 
 impl Default for Scenario {
@@ -126,16 +129,18 @@ impl Default for Scenario {
             sleep: false,
             hostile_per_mille: 0,
             hostile_programs: Vec::new(),
+            durability: false,
         }
     }
 }
 
 /// Names and what they change of the default.
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 9] = [
     "100k",
     "100k-run16",
     "100k-run64",
     "100k-zipf",
+    "durability",
     "hostile",
     "hostile-burn",
     "smoke",
@@ -168,6 +173,7 @@ impl Scenario {
             // Frames in which every tenant comes.
             "100k-run64" => Self { run_length: 64, pool_bytes: 192 << 20, ..Self::default() },
             "100k-zipf" => Self { tenant_distribution: zipf, ..Self::default() },
+            "durability" => Self { durability: true, rate: 4_200_000, ..Self::default() },
             "hostile" => hostile(&["loop-summarise", "loop-observe"]),
             "hostile-burn" => hostile(&["burn"]),
             "smoke" => smoke,

@@ -1,4 +1,4 @@
-//! The same load on two sides, and what must hold between them.
+//! The same load on several sides, and what must hold between them.
 //!
 //! Owns the comparison. Never touches a server: each side is a run of its own.
 //!
@@ -20,11 +20,14 @@ use crate::sample::Sample;
 use crate::scenario::Scenario;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
-/// A run.json of two sides. The field names are a contract.
+/// A run.json of several sides, `calm` and `pressed` or what the scenario calls them. The field
+/// names are a contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TwoSides {
+pub(crate) struct Compared {
     pub(crate) scenario: String,
     pub(crate) commit: String,
     pub(crate) rustc: String,
@@ -35,12 +38,8 @@ pub(crate) struct TwoSides {
     pub(crate) verdict: Verdict,
 }
 
-/// The two runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sides {
-    pub(crate) calm: Run,
-    pub(crate) pressed: Run,
-}
+/// The run of each side by its name, in the order of the names.
+pub(crate) type Sides = BTreeMap<String, Run>;
 
 /// Whether everything holds that must, fact by fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,11 +49,11 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { passed: true, why: Vec::new() }
     }
 
-    fn note(&mut self, holds: bool, what: String) {
+    pub(crate) fn note(&mut self, holds: bool, what: String) {
         self.passed &= holds;
         self.why.push(if holds { what } else { format!("does not hold: {what}") });
     }
@@ -72,30 +71,44 @@ pub(crate) fn run(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<bool> {
     let mut config = serde_json::to_value(scenario)?;
     config["hostile_tenants"] = hostile.count().into();
     let verdict = verdict(&calm, &pressed, hostile.count());
-    let both = TwoSides {
+    publish(args, scenario, config, vec![("calm", calm), ("pressed", pressed)], verdict)
+}
+
+/// Writes and shows what was compared; returns whether the verdict holds. Fails when a side does.
+pub(crate) fn publish(
+    args: &RunArgs,
+    scenario: &Scenario,
+    config: serde_json::Value,
+    sides: Vec<(&str, Done)>,
+    verdict: Verdict,
+) -> anyhow::Result<bool> {
+    let runs = sides.iter().map(|(name, done)| ((*name).to_owned(), done.run.clone()));
+    let compared = Compared {
         scenario: args.scenario.clone(),
         commit: report::commit(),
         rustc: report::RUSTC.to_owned(),
-        machine: calm.run.machine.clone(),
+        machine: sides.first().map(|(_, done)| done.run.machine.clone()).unwrap_or_default(),
         config,
         seed: scenario.seed,
-        sides: Sides { calm: calm.run, pressed: pressed.run },
+        sides: runs.collect(),
         verdict,
     };
     let folder = args.out.clone().unwrap_or_else(report::default_folder);
-    write(&folder, &both, [("calm", &calm.histograms), ("pressed", &pressed.histograms)])?;
-    print!("{}", beside(&both.sides));
+    let histograms = sides.iter().map(|(name, done)| (*name, &done.histograms));
+    write(&folder, &compared, histograms)?;
+    print!("{}", beside(&sides));
     println!("  written to  {}", folder.display());
-    for line in &both.verdict.why {
+    for line in &compared.verdict.why {
         println!("  {line}");
     }
-    println!("verdict: {}", if both.verdict.passed { "passed" } else { "failed" });
-    calm.right.context("calm")?;
-    pressed.right.context("pressed")?;
-    Ok(both.verdict.passed)
+    println!("verdict: {}", if compared.verdict.passed { "passed" } else { "failed" });
+    for (name, done) in sides {
+        done.right.with_context(|| name.to_owned())?;
+    }
+    Ok(compared.verdict.passed)
 }
 
-fn side(
+pub(crate) fn side(
     name: &str,
     args: &RunArgs,
     scenario: &Scenario,
@@ -150,12 +163,12 @@ fn throughput_percent(calm: &Run, pressed: &Run) -> f64 {
     100.0 * calm.server.ns_cpu_per_event / pressed.server.ns_cpu_per_event.max(1e-9)
 }
 
-fn write(
+fn write<'a>(
     folder: &Path,
-    both: &TwoSides,
-    histograms: [(&str, &Histograms); 2],
+    compared: &Compared,
+    histograms: impl Iterator<Item = (&'a str, &'a Histograms)>,
 ) -> anyhow::Result<()> {
-    report::put(folder, "run.json", serde_json::to_string_pretty(both)? + "\n")?;
+    report::put(folder, "run.json", serde_json::to_string_pretty(compared)? + "\n")?;
     for (side, histograms) in histograms {
         report::put(folder, &format!("latency-{side}.hgrm"), histograms.ack.hgrm())?;
         report::put(folder, &format!("latency-{side}.visible.hgrm"), histograms.visible.hgrm())?;
@@ -165,11 +178,16 @@ fn write(
 }
 
 /// The sides' figures beside each other.
-fn beside(sides: &Sides) -> String {
-    let Sides { calm, pressed } = sides;
-    let mut text = format!("  {:<24} {:>14} {:>14}\n", "", "calm", "pressed");
+fn beside(sides: &[(&str, Done)]) -> String {
+    let mut text = format!("  {:<24}", "");
+    for (name, _) in sides {
+        let _ = write!(text, " {name:>14}");
+    }
     let mut row = |name: &str, of: &dyn Fn(&Run) -> f64| {
-        text.push_str(&format!("  {name:<24} {:>14.1} {:>14.1}\n", of(calm), of(pressed)));
+        let _ = write!(text, "\n  {name:<24}");
+        for (_, done) in sides {
+            let _ = write!(text, " {:>14.1}", of(&done.run));
+        }
     };
     row("1,000 events/s", &|run| run.rate_acked / 1e3);
     row("server ns CPU/event", &|run| run.server.ns_cpu_per_event);
@@ -187,6 +205,7 @@ fn beside(sides: &Sides) -> String {
         row(&format!("{name} us p99.9"), &|run| of(run).p999);
         row(&format!("{name} us max"), &|run| of(run).max);
     }
+    text.push('\n');
     text
 }
 
@@ -226,24 +245,26 @@ mod tests {
     #[test]
     fn both_sides_are_written_and_read_back() {
         let (calm, pressed) = (done(95.0, 0), done(100.0, 10));
-        let both = TwoSides {
+        let verdict = verdict(&calm, &pressed, 10);
+        let both = [("calm", calm), ("pressed", pressed)];
+        let compared = Compared {
             scenario: "hostile".to_owned(),
             commit: "c".to_owned(),
             rustc: "r".to_owned(),
-            machine: calm.run.machine.clone(),
+            machine: both[0].1.run.machine.clone(),
             config: serde_json::json!({}),
             seed: 1,
-            verdict: verdict(&calm, &pressed, 10),
-            sides: Sides { calm: calm.run, pressed: pressed.run },
+            verdict,
+            sides: both.iter().map(|(name, side)| ((*name).to_owned(), side.run.clone())).collect(),
         };
         let folder = std::env::temp_dir().join(format!("loadgen-sides-{}", std::process::id()));
-        let histograms = [("calm", &calm.histograms), ("pressed", &pressed.histograms)];
-        write(&folder, &both, histograms).unwrap();
+        let histograms = both.iter().map(|(name, side)| (*name, &side.histograms));
+        write(&folder, &compared, histograms).unwrap();
         assert!(folder.join("latency-calm.hgrm").exists());
         assert!(folder.join("latency-pressed.query.hgrm").exists());
         let shown = report::compare(std::slice::from_ref(&folder)).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(shown.contains("/calm") && shown.contains("/pressed"), "{shown}");
-        assert!(beside(&both.sides).contains("query us p99.9"));
+        assert!(beside(&both).contains("query us p99.9"));
     }
 }
