@@ -185,7 +185,7 @@ fn counts_without_allocating<P: Programs>(programs: P, filters: bool) {
         let records = load.records(frame);
         let seq = frame + 1;
         let sequence = Some(Sequence { lane, epoch: 0, seq });
-        let origin = Origin { to: ReplyTo(1), seq, sequence, ask_names: true };
+        let origin = Origin { to: ReplyTo(1), seq, sequence, ask_names: true, durable: false };
         let span = Span { min_ms: now_ms, max_ms: now_ms + 2_500 };
         let part = Part { base_ms: now_ms, span, records: &records };
         let before = allocations();

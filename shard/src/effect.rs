@@ -43,6 +43,8 @@ pub struct Counted {
     pub dropped: u64,
     /// Events that their tenant's program left out, and texts it found no topic in.
     pub filtered: u64,
+    /// Events that an earlier owner of their tenant had counted before.
+    pub duplicate: u64,
 }
 
 /// One thing to do.
@@ -58,6 +60,8 @@ pub enum Effect {
         counted: Counted,
         /// Whether it had been applied before.
         duplicate: bool,
+        /// The record of the log after which it is durable; 0 without a log.
+        lsn: u64,
     },
     /// A part is refused; nothing of it was applied.
     Refused {

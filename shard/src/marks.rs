@@ -14,7 +14,8 @@
 //! shard that holds the connection checks that the producer's own sequence does not.
 
 use hashbrown::HashTable;
-use trendsrv_proto::fmix64;
+use trendsrv_proto::limits::SHARDS_MAX;
+use trendsrv_proto::{TenantId, fmix64};
 
 /// One of the parallel sequences of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,24 +46,66 @@ pub struct Standing {
     pub next: u64,
     /// The first and last sequence number turned away that have not come again.
     pub refused: Option<(u64, u64)>,
+    /// Whether the marks can be believed: `false` when they may have been given up to make room.
+    pub known: bool,
+    /// Whether a mark comes from a recovery, so that acknowledged frames above it may be lost.
+    pub recovered: bool,
 }
 
-/// The shard that owned a lane's tenants under a map of earlier.
+/// An owner of another generation of the vnode map: with `shards` shards, the vnodes whose number
+/// leaves the rest `shard`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OldOwner {
-    /// Shards of that map: vnode `v` was owned by shard `v % shards`.
+    /// How many shards there were.
     pub shards: u16,
-    /// The owner.
+    /// Which of them.
     pub shard: u16,
+}
+
+impl OldOwner {
+    /// Whether a tenant was its own.
+    #[must_use]
+    pub fn owned(self, tenant: TenantId) -> bool {
+        tenant.vnode() % usize::from(self.shards) == usize::from(self.shard)
+    }
+}
+
+/// One mark as snapshots keep it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MarkRow {
+    pub(crate) producer: u64,
+    pub(crate) lane: u16,
+    pub(crate) epoch: u32,
+    pub(crate) next: u64,
+    pub(crate) known: bool,
+    /// Larger for a lane that was used later.
+    pub(crate) used: u64,
+    /// The final marks of earlier owners.
+    pub(crate) old: Vec<OldMark>,
+}
+
+/// What an owner of an earlier generation had applied of a lane: everything below `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OldMark {
+    pub(crate) owner: OldOwner,
+    pub(crate) next: u64,
 }
 
 /// What to do with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     Apply,
+    /// Apply what no earlier owner has counted.
+    Sift,
     Duplicate,
-    Gap { expected: u64 },
-    Fenced { epoch: u32 },
+    Gap {
+        expected: u64,
+    },
+    Fenced {
+        epoch: u32,
+    },
+    /// Its mark was given up: whether it was applied cannot be said.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -74,6 +117,18 @@ struct Mark {
     /// The largest number turned away, be it refused or behind a refused one.
     turned_away: u64,
     used: u64,
+    known: bool,
+    recovered: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few marks have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// What earlier owners had applied.
+    old: Vec<OldMark>,
+    /// The largest number applied without being logged, and which unlogged part it was.
+    unlogged: (u64, u64),
 }
 
 /// The marks of one owner.
@@ -105,11 +160,15 @@ impl Marks {
         mark.renew(epoch);
         let first = mark.refused.or((mark.next <= mark.turned_away).then_some(mark.next));
         let refused = first.map(|first| (first, first.max(mark.turned_away)));
-        Ok(Standing { next: mark.next, refused })
+        let next = mark.old().iter().fold(mark.next, |next, old| next.max(old.next));
+        Ok(Standing { next, refused, known: mark.known, recovered: mark.recovered })
     }
 
     /// Whether the part with this sequence is to be applied.
     pub(crate) fn turn(&mut self, at: &Sequence) -> Turn {
+        if self.evicted > 0 && at.seq > 1 && !at.lane.anonymous && !self.holds(at.lane) {
+            return Turn::Unknown;
+        }
         let mark = self.mark(at.lane, at.epoch);
         if at.epoch < mark.epoch {
             return Turn::Fenced { epoch: mark.epoch };
@@ -121,15 +180,35 @@ impl Marks {
                 mark.turned_away = mark.turned_away.max(at.seq);
                 Turn::Gap { expected: refused }
             }
+            Some(_) | None if mark.old().iter().any(|old| at.seq < old.next) => Turn::Sift,
             Some(_) | None => Turn::Apply,
         }
+    }
+
+    /// Whether an earlier owner has counted this tenant's events of a part.
+    pub(crate) fn counted_before(&self, at: &Sequence, tenant: TenantId) -> bool {
+        let mark = self.find(at.lane);
+        let old = mark.filter(|mark| mark.epoch == at.epoch).map_or(&[][..], Mark::old);
+        old.iter().any(|old| at.seq < old.next && old.owner.owned(tenant))
     }
 
     /// The part was applied.
     pub(crate) fn applied(&mut self, at: &Sequence) {
         let mark = self.mark(at.lane, at.epoch);
-        mark.next = at.seq + 1;
+        mark.apply(at.seq);
         mark.refused = None;
+        (mark.known, mark.recovered) = (true, !mark.old().is_empty());
+    }
+
+    /// The part was applied without being logged, as the `nth` of those.
+    pub(crate) fn applied_unlogged(&mut self, at: &Sequence, nth: u64) {
+        self.mark(at.lane, at.epoch).rare.get_or_insert_default().unlogged = (at.seq, nth);
+    }
+
+    /// Which unlogged part this one was, or a later one of its lane; 0 when it was logged.
+    pub(crate) fn unlogged(&self, at: &Sequence) -> u64 {
+        let rare = self.find(at.lane).and_then(|mark| mark.rare.as_ref());
+        rare.map(|rare| rare.unlogged).filter(|(seq, _)| at.seq <= *seq).map_or(0, |(_, nth)| nth)
     }
 
     /// The part was refused: those behind it wait until it has come again.
@@ -147,17 +226,91 @@ impl Marks {
         }
     }
 
+    /// A part that was applied is read back from the log: of this shard, or of an earlier owner.
+    pub(crate) fn replay(&mut self, at: &Sequence, from: Option<OldOwner>) {
+        let next = at.seq.saturating_add(1);
+        self.recover(at.lane, at.epoch, |mark| match from {
+            None => mark.apply(at.seq),
+            Some(owner) => mark.raise_old(OldMark { owner, next }),
+        });
+    }
+
+    /// Takes a mark from a snapshot: of this shard, or of an earlier owner.
+    pub(crate) fn restore(&mut self, row: MarkRow, from: Option<OldOwner>) {
+        self.clock = self.clock.max(row.used);
+        let lane = Lane { producer: row.producer, lane: row.lane, anonymous: false };
+        self.recover(lane, row.epoch, |mark| {
+            mark.known &= row.known;
+            row.old.iter().for_each(|old| mark.raise_old(*old));
+            match from {
+                None => mark.next = mark.next.max(row.next),
+                Some(owner) if row.next > 1 => {
+                    mark.raise_old(OldMark { owner, next: row.next });
+                }
+                Some(_) => {}
+            }
+        });
+    }
+
+    /// Every mark that outlives its connection.
+    pub(crate) fn dump(&self) -> impl Iterator<Item = MarkRow> + '_ {
+        let named = self.table.iter().filter(|mark| !mark.lane.anonymous);
+        named.map(|mark| MarkRow {
+            producer: mark.lane.producer,
+            lane: mark.lane.lane,
+            epoch: mark.epoch,
+            next: mark.next,
+            known: mark.known,
+            used: mark.used,
+            old: mark.old().to_vec(),
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
+    fn find(&self, lane: Lane) -> Option<&Mark> {
+        self.table.find(hash(self.secret, lane), |mark| mark.lane == lane)
+    }
+
+    fn holds(&self, lane: Lane) -> bool {
+        self.find(lane).is_some()
+    }
+
+    /// Changes a mark by what was recovered, unless a newer epoch is at work; one with too many
+    /// earlier owners is given up.
+    fn recover(&mut self, lane: Lane, epoch: u32, change: impl FnOnce(&mut Mark)) {
+        let mark = self.mark(lane, epoch);
+        if epoch < mark.epoch {
+            return;
+        }
+        mark.renew(epoch);
+        mark.recovered = true;
+        change(mark);
+        if mark.old().len() > OLD_MARKS_MAX {
+            self.forget(lane);
+            self.evicted += 1;
+        }
+    }
+
     fn mark(&mut self, lane: Lane, epoch: u32) -> &mut Mark {
         self.clock += 1;
-        if self.table.find(hash(self.secret, lane), |mark| mark.lane == lane).is_none() {
+        if !self.holds(lane) {
             if self.table.len() >= self.producers_max {
                 self.evict();
             }
-            let mark = Mark { lane, epoch, next: 1, refused: None, turned_away: 0, used: 0 };
+            let mark = Mark {
+                lane,
+                epoch,
+                next: 1,
+                refused: None,
+                turned_away: 0,
+                used: 0,
+                known: self.evicted == 0 || lane.anonymous,
+                recovered: false,
+                rare: None,
+            };
             let secret = self.secret;
             self.table.insert_unique(hash(secret, lane), mark, |mark| hash(secret, mark.lane));
         }
@@ -181,7 +334,7 @@ impl Marks {
 
 impl Standing {
     /// A producer nobody has heard of.
-    pub const NEW: Self = Self { next: 1, refused: None };
+    pub const NEW: Self = Self { next: 1, refused: None, known: true, recovered: false };
 
     /// What two owners say together. A frame need not have had events for both, so the larger
     /// mark counts, but a frame that one of them refused must come again.
@@ -191,7 +344,12 @@ impl Standing {
             (Some(one), Some(two)) => Some((one.0.min(two.0), one.1.max(two.1))),
             (one, two) => one.or(two),
         };
-        Self { next: self.next.max(other.next), refused }
+        Self {
+            next: self.next.max(other.next),
+            refused,
+            known: self.known && other.known,
+            recovered: self.recovered || other.recovered,
+        }
     }
 
     /// The sequence number to go on from.
@@ -202,10 +360,35 @@ impl Standing {
 }
 
 impl Mark {
+    /// A newer epoch starts anew, and nothing of it was given up.
     fn renew(&mut self, epoch: u32) {
         if epoch > self.epoch {
             (self.epoch, self.next, self.refused, self.turned_away) = (epoch, 1, None, 0);
+            (self.known, self.recovered, self.rare) = (true, false, None);
         }
+    }
+
+    /// Everything up to `seq` is applied; earlier owners that were not further need no asking.
+    fn apply(&mut self, seq: u64) {
+        self.next = self.next.max(seq.saturating_add(1));
+        let next = self.next;
+        if let Some(rare) = &mut self.rare
+            && rare.old.iter().all(|old| old.next <= next)
+        {
+            rare.old.clear();
+        }
+    }
+
+    fn raise_old(&mut self, mark: OldMark) {
+        let old = &mut self.rare.get_or_insert_default().old;
+        match old.iter_mut().find(|old| old.owner == mark.owner) {
+            Some(old) => old.next = old.next.max(mark.next),
+            None => old.push(mark),
+        }
+    }
+
+    fn old(&self) -> &[OldMark] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.old)
     }
 }
 
@@ -213,6 +396,9 @@ impl Mark {
 fn hash(secret: u64, lane: Lane) -> u64 {
     fmix64(secret ^ lane.producer ^ u64::from(lane.lane) << 48 ^ u64::from(lane.anonymous) << 40)
 }
+
+/// Earlier owners of which one mark remembers how far they came: all shards of four generations.
+const OLD_MARKS_MAX: usize = 4 * SHARDS_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -240,19 +426,23 @@ mod tests {
         let mut marks = Marks::new(4, 7);
         marks.refused(&at(0, 3));
         assert_eq!(marks.turn(&at(0, 4)), Turn::Gap { expected: 3 });
-        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 1, refused: Some((3, 4)) }));
+        assert_eq!(marks.greet(LANE, 0), Ok(Standing { refused: Some((3, 4)), ..Standing::NEW }));
         assert_eq!(marks.turn(&at(0, 3)), Turn::Apply);
         marks.applied(&at(0, 3));
-        let behind = Ok(Standing { next: 4, refused: Some((4, 4)) });
+        let behind = Ok(Standing { next: 4, refused: Some((4, 4)), ..Standing::NEW });
         assert_eq!(marks.greet(LANE, 0), behind, "4 was turned away, too");
         assert_eq!(marks.turn(&at(0, 4)), Turn::Apply);
         marks.applied(&at(0, 4));
-        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 5, refused: None }));
+        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 5, ..Standing::NEW }));
     }
 
     #[test]
     fn a_frame_refused_by_one_owner_comes_again_whatever_others_applied() {
-        let at = |next, first: Option<u64>| Standing { next, refused: first.map(|at| (at, at)) };
+        let at = |next, first: Option<u64>| Standing {
+            next,
+            refused: first.map(|at| (at, at)),
+            ..Standing::NEW
+        };
         assert_eq!(at(5, None).and(at(9, None)).next_seq(), 9);
         assert_eq!(at(9, None).and(at(4, Some(4))).next_seq(), 4);
         assert_eq!(at(4, Some(7)).and(at(4, Some(5))).and(Standing::NEW).next_seq(), 4);

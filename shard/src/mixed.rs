@@ -22,19 +22,37 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         texts: &TextPart<'_>,
         fx: &mut Effects,
     ) {
-        if !self.is_due(from, fx) {
-            return;
+        let Some(due) = self.due(from, fx) else { return };
+        let (mut records, mut kept) = (Vec::new(), Vec::new());
+        let (part, before) = self.sift(&due, part, &mut records);
+        let (texts, texts_before) = self.sift_texts(&due, texts, &mut kept);
+        let counted = self
+            .check_log(from, &part, &texts)
+            .and_then(|()| self.count_mixed(now_ms, &part, &texts));
+        match counted {
+            Ok(counted) => {
+                let counted = Counted { duplicate: before + texts_before, ..counted };
+                self.append(now_ms, from, &part, &texts);
+                self.accept(now_ms, from, counted, fx);
+            }
+            Err(why) => self.refuse(from, why, fx),
         }
-        if let Err(why) = self.admit_both(now_ms, part, texts) {
-            return self.refuse(from, why, fx);
-        }
+    }
+
+    /// Counts records and texts, or neither.
+    pub(crate) fn count_mixed(
+        &mut self,
+        now_ms: u64,
+        part: &Part<'_>,
+        texts: &TextPart<'_>,
+    ) -> Result<Counted, Refused> {
+        self.admit_both(now_ms, part, texts)?;
         let early = self.count_early(now_ms, part);
         self.stand(now_ms, part.records, part.span);
         let records = self.apply_part(now_ms, part, early);
         let early = self.count_early_texts(now_ms, texts);
         self.stand(now_ms, texts.texts, texts.span);
-        let texts = self.apply_texts(now_ms, texts, early);
-        self.accept(now_ms, from, records.plus(texts), fx);
+        Ok(records.plus(self.apply_texts(now_ms, texts, early)))
     }
 
     /// Admits the tenants of both, or of neither.
@@ -70,13 +88,14 @@ impl Owned for TenantId {
 }
 
 impl Counted {
-    const fn plus(self, other: Self) -> Self {
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self {
             applied: self.applied + other.applied,
             early: self.early + other.early,
             late: self.late + other.late,
             dropped: self.dropped + other.dropped,
             filtered: self.filtered + other.filtered,
+            duplicate: self.duplicate + other.duplicate,
         }
     }
 }

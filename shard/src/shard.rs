@@ -19,12 +19,14 @@
 use crate::config::ShardConfig;
 use crate::early::EarlyQueue;
 use crate::effect::{Counted, Effect, Effects, Refused, ReplyTo};
-use crate::marks::{Lane, Marks, Sequence, Standing, Turn};
+use crate::log::Log;
+use crate::marks::{Lane, Marks, Sequence, Standing};
 use crate::memory::Memory;
 use crate::observe::Stage;
 use crate::program_tick::ProgramTick;
 use crate::programs::{Programs, Text, Told};
 use crate::samples::Samples;
+use crate::snapshot::Draft;
 use crate::stats::Stats;
 use crate::subscriptions::Subscriptions;
 use crate::tenants::{Run, Tenants};
@@ -44,6 +46,7 @@ pub struct Shard<P, M> {
     pub(crate) topics: Topics,
     pub(crate) programs: P,
     pub(crate) marks: Marks,
+    pub(crate) log: Log,
     pub(crate) early: EarlyQueue,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) stats: Stats,
@@ -62,6 +65,12 @@ pub struct Shard<P, M> {
     pub(crate) wanted: Vec<TenantId>,
     /// The largest version any tenant that left was told.
     pub(crate) version_floor: u64,
+    /// Buffers of a snapshot's section.
+    pub(crate) draft: Draft,
+    /// The events of the record that is applied again.
+    pub(crate) replayed: Vec<EventRecord>,
+    /// When the last record that was applied again was applied first.
+    pub(crate) replayed_ms: u64,
 }
 
 /// Where a part comes from.
@@ -75,6 +84,8 @@ pub struct Origin {
     pub sequence: Option<Sequence>,
     /// Whether to ask the sender for missing names; not when they travel with the events.
     pub ask_names: bool,
+    /// Whether it is to be acknowledged only once it is durable.
+    pub durable: bool,
 }
 
 /// Records of one frame that belong to this shard.
@@ -117,6 +128,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             topics: Topics::new(config.topics_max, config.secret[1]),
             programs,
             marks: Marks::new(config.producers_max, config.secret[0]),
+            log: Log::default(),
             early: EarlyQueue::new(config.early_max),
             subscriptions: Subscriptions::new(config.subscriptions_max),
             stats: Stats::default(),
@@ -132,6 +144,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             runs: Vec::new(),
             wanted: Vec::new(),
             version_floor: 0,
+            draft: Draft::default(),
+            replayed: Vec::new(),
+            replayed_ms: 0,
             config,
         })
     }
@@ -151,9 +166,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     /// Applies or refuses one part; the effects say which.
     pub fn on_events(&mut self, now_ms: u64, from: &Origin, part: &Part<'_>, fx: &mut Effects) {
-        if self.is_due(from, fx) {
-            self.count_part(now_ms, from, part, fx);
-        }
+        self.on_events_named(now_ms, from, part, std::iter::empty(), fx);
     }
 
     /// Like [`Self::on_events`] for a part that brings its names: one of them that belongs to an
@@ -166,58 +179,30 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         names: impl Iterator<Item = (NameKind, u64, &'n str)> + Clone,
         fx: &mut Effects,
     ) {
-        if !self.is_due(from, fx) {
-            return;
-        }
-        if let Err(why) = self.check_names(names.clone()) {
-            self.refuse(from, why, fx);
-        } else if self.count_part(now_ms, from, part, fx) {
-            self.define(names);
+        let Some(due) = self.due(from, fx) else { return };
+        let mut kept = Vec::new();
+        let (part, duplicate) = self.sift(&due, part, &mut kept);
+        let none = TextPart { base_ms: part.base_ms, span: part.span, texts: &[] };
+        let counted = self
+            .check_names(names.clone())
+            .and_then(|()| self.check_log(from, &part, &none))
+            .and_then(|()| self.count_part(now_ms, &part));
+        match counted {
+            Ok(counted) => {
+                self.append(now_ms, from, &part, &none);
+                self.define(names);
+                self.accept(now_ms, from, Counted { duplicate, ..counted }, fx);
+            }
+            Err(why) => self.refuse(from, why, fx),
         }
     }
 
-    /// Whether a part comes in its turn; one that does not is answered here.
-    pub(crate) fn is_due(&mut self, from: &Origin, fx: &mut Effects) -> bool {
-        match from.sequence.map_or(Turn::Apply, |at| self.marks.turn(&at)) {
-            Turn::Apply => return true,
-            Turn::Duplicate => {
-                self.stats.parts_duplicate += 1;
-                let (to, seq) = (from.to, from.seq);
-                let counted = Counted::default();
-                fx.list.push(Effect::Accepted { to, seq, counted, duplicate: true });
-            }
-            Turn::Gap { expected } => {
-                let message = format!("frame {expected} was refused and must come again first");
-                let expected_seq = Some(expected);
-                let why = Refused { expected_seq, ..Refused::new(Refusal::SeqGap, message) };
-                self.tell_refused(from, why, fx);
-            }
-            Turn::Fenced { epoch } => self.tell_refused(from, fenced(epoch), fx),
-        }
-        false
-    }
-
-    /// Applies or refuses a part whose turn it is; returns whether it was applied.
-    fn count_part(
-        &mut self,
-        now_ms: u64,
-        from: &Origin,
-        part: &Part<'_>,
-        fx: &mut Effects,
-    ) -> bool {
+    /// Counts records, or none of them.
+    pub(crate) fn count_part(&mut self, now_ms: u64, part: &Part<'_>) -> Result<Counted, Refused> {
         let early = self.count_early(now_ms, part);
         let waiting = self.early_most(early, part.records.len());
-        match self.admit_all(now_ms, part.records, part.span, waiting) {
-            Ok(()) => {
-                let counted = self.apply_part(now_ms, part, early);
-                self.accept(now_ms, from, counted, fx);
-                true
-            }
-            Err(why) => {
-                self.refuse(from, why, fx);
-                false
-            }
-        }
+        self.admit_all(now_ms, part.records, part.span, waiting)?;
+        Ok(self.apply_part(now_ms, part, early))
     }
 
     /// Counts a part whose tenants stand in `runs`.
@@ -241,8 +226,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             self.marks.applied(&at);
         }
         self.stats.parts_applied += 1;
-        let (to, seq) = (from.to, from.seq);
-        fx.list.push(Effect::Accepted { to, seq, counted, duplicate: false });
+        self.stats.events_duplicate += counted.duplicate;
+        let (to, seq, lsn) = (from.to, from.seq, self.last_lsn());
+        fx.list.push(Effect::Accepted { to, seq, counted, duplicate: false, lsn });
         self.ask_names(now_ms, from, fx);
     }
 
@@ -271,16 +257,26 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// Keeps names that passed [`Self::check_names`]. Tenants that are not here are passed over.
     pub fn define<'n>(&mut self, names: impl Iterator<Item = (NameKind, u64, &'n str)>) {
         for (kind, id, name) in names {
-            match kind {
-                NameKind::Tenant => {
-                    if let Some(place) = self.tenants.find(TenantId(id)) {
-                        let (slot, _) = self.tenants.at(place);
-                        self.tenants.set_name(slot, name);
-                    }
-                }
+            let is_new = match kind {
+                NameKind::Tenant => self.name_tenant(TenantId(id), name),
                 NameKind::Topic => self.topics.define(TopicId(id), name),
+            };
+            if is_new {
+                self.append_name(kind, id, name);
             }
         }
+        self.flush_names();
+    }
+
+    /// Returns whether the tenant is here and had no name.
+    fn name_tenant(&mut self, id: TenantId, name: &str) -> bool {
+        let Some(place) = self.tenants.find(id) else { return false };
+        let (slot, _) = self.tenants.at(place);
+        let is_new = self.tenants.record(slot).name.is_none();
+        if is_new {
+            self.tenants.set_name(slot, name);
+        }
+        is_new
     }
 
     pub(crate) fn tenant_name(&self, id: TenantId) -> Option<&str> {
@@ -328,6 +324,10 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         stats.window_bytes.max = memory.capacity_bytes;
         stats.sample_bytes = self.samples.level();
         stats.samples_full = self.samples.full;
+        if let Some(log) = &self.log.writer {
+            stats.log_backlog_bytes.set(log.backlog_bytes());
+            (stats.log_lsn, stats.log_durable_lsn) = (log.last_lsn(), log.durable());
+        }
         stats
     }
 
@@ -339,9 +339,19 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         self.tell_refused(from, why, fx);
     }
 
-    fn tell_refused(&mut self, from: &Origin, why: Refused, fx: &mut Effects) {
+    pub(crate) fn tell_refused(&mut self, from: &Origin, why: Refused, fx: &mut Effects) {
         self.stats.count_refusal(why.code);
         fx.list.push(Effect::Refused { to: from.to, seq: from.seq, why });
+    }
+
+    /// The tick asks for the names that events of records applied again lack.
+    pub(crate) fn remember_unnamed(&mut self) {
+        while let Some(TopicId(id)) = self.unnamed.pop() {
+            self.ticker.remember_unnamed(NameKind::Topic, id);
+        }
+        while let Some(TenantId(id)) = self.newcomers.pop() {
+            self.ticker.remember_unnamed(NameKind::Tenant, id);
+        }
     }
 
     /// Asks the sender for the names its events lack; the tick asks again for those that stay so.

@@ -37,6 +37,10 @@ pub struct Stats {
     pub events_early: u64,
     /// Events that programs left out.
     pub events_filtered: u64,
+    /// Events that an earlier owner of their tenant had counted before.
+    pub events_duplicate: u64,
+    /// Parts applied that there was no room to log.
+    pub log_unlogged_parts: u64,
     /// Texts taken.
     pub texts: u64,
     /// Texts in which programs found no topic.
@@ -85,6 +89,12 @@ pub struct Stats {
     pub window_bytes: Level,
     /// Bytes of sample messages.
     pub sample_bytes: Level,
+    /// Bytes of the log that wait to be written; the outside keeps the limit.
+    pub log_backlog_bytes: Level,
+    /// The newest record of the log.
+    pub log_lsn: u64,
+    /// The newest record known durable.
+    pub log_durable_lsn: u64,
 }
 
 impl Stats {

@@ -14,13 +14,13 @@
 //! - a topic is counted once for a text, and only under the name its id has here.
 
 use crate::count::{Pass, TenantRun};
-use crate::effect::{Counted, Effects};
+use crate::effect::{Counted, Effects, Refused};
 use crate::limits::TEXT_TOPICS_MAX;
 use crate::memory::Memory;
 use crate::observe::{PREFETCH_PROGRAMS, Piece, together};
 use crate::programs::{Programs, Text, Texts};
 use crate::samples::Message;
-use crate::shard::{Origin, Shard, TextPart, at_offset};
+use crate::shard::{Origin, Part, Shard, TextPart, at_offset};
 use crate::stats::Stats;
 use crate::topics::Topics;
 use trendsrv_proto::{Clock, EventRecord, NameKind, TopicId};
@@ -47,23 +47,35 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         names: impl Iterator<Item = (NameKind, u64, &'n str)> + Clone,
         fx: &mut Effects,
     ) {
-        if !self.is_due(from, fx) {
-            return;
-        }
-        let early = self.count_early_texts(now_ms, part);
-        // How many topics they have shows only when it is too late to refuse.
-        let waiting = early * TEXT_TOPICS_MAX;
-        let admitted = self
+        let Some(due) = self.due(from, fx) else { return };
+        let mut kept = Vec::new();
+        let (texts, duplicate) = self.sift_texts(&due, part, &mut kept);
+        let none = Part { base_ms: texts.base_ms, span: texts.span, records: &[] };
+        let counted = self
             .check_names(names.clone())
-            .and_then(|()| self.admit_all(now_ms, part.texts, part.span, waiting));
-        match admitted {
-            Ok(()) => {
-                let counted = self.apply_texts(now_ms, part, early);
-                self.accept(now_ms, from, counted, fx);
+            .and_then(|()| self.check_log(from, &none, &texts))
+            .and_then(|()| self.count_texts(now_ms, &texts));
+        match counted {
+            Ok(counted) => {
+                self.append(now_ms, from, &none, &texts);
                 self.define(names);
+                self.accept(now_ms, from, Counted { duplicate, ..counted }, fx);
             }
             Err(why) => self.refuse(from, why, fx),
         }
+    }
+
+    /// Counts texts, or none of them.
+    pub(crate) fn count_texts(
+        &mut self,
+        now_ms: u64,
+        part: &TextPart<'_>,
+    ) -> Result<Counted, Refused> {
+        let early = self.count_early_texts(now_ms, part);
+        // How many topics they have shows only when it is too late to refuse.
+        let waiting = early * TEXT_TOPICS_MAX;
+        self.admit_all(now_ms, part.texts, part.span, waiting)?;
+        Ok(self.apply_texts(now_ms, part, early))
     }
 
     pub(crate) fn count_early_texts(&self, now_ms: u64, part: &TextPart<'_>) -> usize {

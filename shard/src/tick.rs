@@ -47,6 +47,9 @@ impl Ticker {
 impl<P: Programs, M: Memory> Shard<P, M> {
     /// One turn's slice of the work between frames. Returns whether more is due at once.
     pub fn on_turn(&mut self, now_ms: u64, fx: &mut Effects) -> bool {
+        if let Some(log) = self.log() {
+            log.on_time(now_ms);
+        }
         let slide = self.config.grid.pane_of(now_ms);
         if slide > self.ticker.slide {
             self.ticker.slide = slide;
@@ -120,7 +123,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     }
 
     /// Looks at a slice of the tenants for windows that have emptied.
-    fn sweep(&mut self, now_ms: u64) {
+    pub(crate) fn sweep(&mut self, now_ms: u64) {
         let slots = self.tenants.slots();
         let elapsed_ms = now_ms.saturating_sub(self.ticker.swept_ms).min(SWEEP_MS);
         self.ticker.swept_ms = now_ms;

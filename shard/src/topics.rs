@@ -74,20 +74,23 @@ impl Topics {
         }
     }
 
-    /// Keeps a name that was checked.
-    pub(crate) fn define(&mut self, id: TopicId, name: &str) {
+    /// Keeps a name that was checked; returns whether it was missing.
+    pub(crate) fn define(&mut self, id: TopicId, name: &str) -> bool {
         let hash = self.hash(id);
         if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
-            if entry.name.is_none() {
+            let is_new = entry.name.is_none();
+            if is_new {
                 entry.name = Some(name.into());
                 self.name_bytes += name.len();
             }
-            return;
+            return is_new;
         }
-        if self.insert(id, 0, Some(name.into())) {
+        let is_new = self.insert(id, 0, Some(name.into()));
+        if is_new {
             self.name_bytes += name.len();
             self.rest(id);
         }
+        is_new
     }
 
     /// Whether to ask for a name now: it is missing and was not asked for within a second.

@@ -164,7 +164,7 @@ impl Work {
             seq,
         });
         let seq = sequence.map_or(0, |at| at.seq);
-        let from = Origin { to: DESK, seq, sequence, ask_names: false };
+        let from = Origin { to: DESK, seq, sequence, ask_names: false, durable: false };
         let (base_ms, span, records) = (self.mail.base_ms, self.mail.span, &*self.mail.records);
         let part = Part { base_ms, span, records };
         let mut effects = Effects::default();
