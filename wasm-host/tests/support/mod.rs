@@ -211,4 +211,5 @@ pub fn tldr<P: Programs>(
     (answer.tldr.to_owned(), answer.program.to_owned())
 }
 
-const ORIGIN: Origin = Origin { to: ReplyTo(7), seq: 0, sequence: None, ask_names: false, durable: false };
+const ORIGIN: Origin =
+    Origin { to: ReplyTo(7), seq: 0, sequence: None, ask_names: false, durable: false };

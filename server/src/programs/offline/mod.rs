@@ -267,7 +267,8 @@ fn offset(base_ms: u64, ts_ms: u64) -> i32 {
 }
 
 /// Nobody is answered.
-const ORIGIN: Origin = Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
+const ORIGIN: Origin =
+    Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
 /// Lines between two turns, as a producer's frame might bring them.
 const LINES_PER_TURN: usize = 256;
 /// Turns until the shard has caught up with its own work.
