@@ -313,8 +313,9 @@ impl Queue {
             return Settled::GoOn { uncertain };
         }
         match next_seq {
-            _ if fresh => self.renumber(next_seq.max(1)),
+            // Under a new epoch every owner knows the lane from its first frame on.
             0 => return Settled::Unknown,
+            _ if fresh => self.renumber(next_seq),
             1 if self.front_seq() > 1 => {
                 self.renumber(1);
                 return Settled::Forgotten;

@@ -215,7 +215,7 @@ class Reconnect(unittest.TestCase):
         self.assertTrue(made.epoch_is_stale and made.reconnect_wanted)
         self.assertEqual(made.transmit(0), b"")
         made.start_epoch()
-        self.again(made, 0)
+        self.again(made, 1)
         self.assertFalse(made.epoch_is_stale)
         self.assertEqual(seqs(made.transmit(0)), [1])
         self.assertEqual((made.events_uncertain, made.events_acknowledged), (2, 1))

@@ -198,11 +198,12 @@ class Session:
     def _agree(self, next_seq):
         """Go by `next_seq` of HELLO_OK, which tells what some shard has counted, not what all have:
         it acknowledges nothing, and every frame not acknowledged is sent again as it was."""
-        if self._sent_high == 0:
-            self._renumber(max(1, next_seq))
-        elif next_seq == 0:
-            # The server may have given up what it knew of this producer.
+        if next_seq == 0:
+            # The server may have given up what it knew of this producer; under a new epoch it
+            # knows it from the first frame on.
             self.reconnect_wanted = self.epoch_is_stale = True
+        elif self._sent_high == 0:
+            self._renumber(next_seq)
         elif next_seq == 1 and self._first_seq > 1:
             # Nobody knows this producer, as after a restart without a log.
             self._renumber(1)
@@ -269,7 +270,7 @@ class Session:
             return  # The echo of a refusal before it.
         if fields["code"] in ("FENCED", "UNAUTHORISED"):
             raise Refused(fields)
-        if fields["class"] == "reconnect":
+        if fields["class"] == "reconnect" or expected == 0:
             self.reconnect_wanted = True
             self.epoch_is_stale = fields["code"] == "PRODUCER_UNKNOWN"
             return
