@@ -14,6 +14,7 @@ pub mod programs;
 pub mod ring;
 pub mod runtime;
 pub mod socket;
+pub mod store;
 
 #[cfg(test)]
 mod testing;

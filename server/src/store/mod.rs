@@ -1,0 +1,37 @@
+//! The data directory: the files of log and snapshots, and how a server finds its way back.
+//!
+//! Owns every byte below `--data-dir` but the programs' journal. Never touches what a record or a
+//! section means (the shard does), nor a ring, a thread or a clock.
+//!
+//! ```text
+//!   Store::open ─▶ ShardRecovery::recover, a shard each: reads only
+//!     all of them went well ─▶ Store::prepare ─▶ Recovered::begin, a shard each
+//!       all of them ─▶ Store::finish: the generation of shards is this one from here on
+//!   then a shard each: Committer (what to write next, what is safe) and Chores (blocking work)
+//! ```
+//!
+//! Invariants:
+//! - nothing is written before everything that will be believed was checked;
+//! - nothing that was acknowledged is rewritten, or removed before what replaces it is safe;
+//! - a crash between any two operations of the disk leaves a directory that opens.
+
+mod block;
+mod chore;
+mod commit;
+mod committer;
+mod disk;
+mod error;
+pub mod layout;
+pub mod limits;
+mod manifest;
+mod segment;
+mod superblock;
+
+pub use block::Identity;
+pub use chore::{
+    Chore, Done, Mark, Published, Section, SectionOf, Segment, SegmentStart, SnapshotPart,
+};
+pub use committer::{BatchSource, Committer, CommitterStart, Write};
+pub use disk::{Disk, RealDisk, is_full};
+pub use error::{Damage, StoreError};
+pub use manifest::{Manifest, Settings, ShardManifest};
