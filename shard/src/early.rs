@@ -64,6 +64,11 @@ impl EarlyQueue {
         None
     }
 
+    /// The waiting events, in the order in which they came to their panes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Early> {
+        self.panes.iter().flat_map(|(_, waiting)| waiting)
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.count
     }

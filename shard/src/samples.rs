@@ -50,27 +50,28 @@ pub(crate) struct Message<'a> {
 }
 
 /// The samples of one tenant.
-#[derive(Debug, Default)]
-struct Tenant {
-    topics: Vec<Sampled>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tenant {
+    pub(crate) topics: Vec<Sampled>,
     /// The latest pane its window was seen at, and the one where weights were halved last.
-    current: u64,
-    halved: u64,
+    pub(crate) current: u64,
+    pub(crate) halved: u64,
 }
 
 /// The messages about one topic, by pane.
-#[derive(Debug)]
-struct Sampled {
-    topic: TopicId,
-    weight: u64,
-    messages: Vec<Kept>,
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sampled {
+    pub(crate) topic: TopicId,
+    pub(crate) weight: u64,
+    pub(crate) messages: Vec<Kept>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    pane: u64,
-    hash: u64,
-    text: Box<str>,
+/// A message, as far as it is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) pane: u64,
+    pub(crate) hash: u64,
+    pub(crate) text: Box<str>,
 }
 
 impl Samples {
@@ -128,6 +129,31 @@ impl Samples {
         let live = |kept: &&Kept| kept.pane <= pane && kept.pane + self.panes > pane;
         let least = sampled.messages.iter().filter(live).min_by_key(|kept| kept.hash);
         least.map_or("", |kept| &kept.text)
+    }
+
+    /// All samples of a tenant.
+    pub(crate) fn of_tenant(&self, slot: Slot) -> Option<&Tenant> {
+        self.tenants.get(slot.0 as usize)?.as_deref()
+    }
+
+    /// Gives a tenant the samples it had. Returns how many messages were left out because the
+    /// memory is spent: all or none.
+    pub(crate) fn restore(&mut self, slot: Slot, tenant: Tenant) -> usize {
+        let at = slot.0 as usize;
+        let bytes = tenant.bytes();
+        if self.level.now + bytes > self.level.max {
+            let messages = tenant.topics.iter().map(|sampled| sampled.messages.len()).sum();
+            self.full += messages as u64;
+            return messages;
+        }
+        if at >= self.tenants.len() {
+            self.tenants.resize_with(at + 1, || None);
+        }
+        self.free(slot);
+        self.tenants[at] = Some(Box::new(tenant));
+        self.level.now += bytes;
+        self.level.high = self.level.high.max(self.level.now);
+        0
     }
 
     /// Bytes in use.

@@ -12,12 +12,14 @@
 //! - linear probing over a power of two at no more than half load, so a search ends;
 //! - an id is mixed with the secret of the process before it picks a bucket;
 //! - a removal moves entries: places found before are void then;
-//! - a tenant without a window in the index is in the list of the emptied, longest empty first.
+//! - a tenant without a window in the index is in the list of the emptied, longest empty first;
+//! - every tenant is in the list of its vnode.
 
 use crate::memory::Memory;
 use crate::window::Block;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use trendsrv_proto::limits::VNODES;
 use trendsrv_proto::{TenantId, fmix64};
 
 /// A tenant's number within its shard.
@@ -53,6 +55,8 @@ pub(crate) struct Tenant {
     emptied: bool,
     next: u32,
     previous: u32,
+    vnode_next: u32,
+    vnode_previous: u32,
 }
 
 /// The table.
@@ -66,6 +70,8 @@ pub(crate) struct Tenants<M> {
     names: BTreeMap<Box<str>, Slot>,
     oldest_emptied: u32,
     newest_emptied: u32,
+    /// The tenant of each vnode that was admitted last.
+    newest_of_vnode: Box<[u32]>,
     count: usize,
     emptied: usize,
     tenants_max: usize,
@@ -94,6 +100,7 @@ impl<M: Memory> Tenants<M> {
             names: BTreeMap::new(),
             oldest_emptied: NONE,
             newest_emptied: NONE,
+            newest_of_vnode: vec![NONE; VNODES].into_boxed_slice(),
             count: 0,
             emptied: 0,
             tenants_max,
@@ -206,6 +213,7 @@ impl<M: Memory> Tenants<M> {
         self.records[slot as usize] = Tenant { id, live: true, ..Tenant::default() };
         self.count += 1;
         self.mark_emptied(Slot(slot));
+        self.enter_vnode(slot, id.vnode());
         let mut at = self.bucket(id);
         while self.index.words()[at * 2 + 1] != 0 {
             at = (at + 1) & self.mask;
@@ -233,8 +241,37 @@ impl<M: Memory> Tenants<M> {
         self.names.range::<str, _>(from).map(|(name, slot)| (name.as_ref(), *slot))
     }
 
+    /// The tenants of a vnode, those admitted last first.
+    pub(crate) fn of_vnode(&self, vnode: usize) -> impl Iterator<Item = Slot> {
+        let slot = |slot: u32| (slot != NONE).then_some(slot);
+        let next = move |at: &u32| slot(self.records[*at as usize].vnode_next);
+        std::iter::successors(slot(self.newest_of_vnode[vnode]), next).map(Slot)
+    }
+
+    fn enter_vnode(&mut self, slot: u32, vnode: usize) {
+        let before = std::mem::replace(&mut self.newest_of_vnode[vnode], slot);
+        let tenant = &mut self.records[slot as usize];
+        (tenant.vnode_next, tenant.vnode_previous) = (before, NONE);
+        if before != NONE {
+            self.records[before as usize].vnode_previous = slot;
+        }
+    }
+
+    fn leave_vnode(&mut self, slot: u32) {
+        let Tenant { id, vnode_next: next, vnode_previous: previous, .. } =
+            self.records[slot as usize];
+        match previous {
+            NONE => self.newest_of_vnode[id.vnode()] = next,
+            before => self.records[before as usize].vnode_next = next,
+        }
+        if next != NONE {
+            self.records[next as usize].vnode_previous = previous;
+        }
+    }
+
     fn remove(&mut self, slot: u32) {
         self.unlink(slot);
+        self.leave_vnode(slot);
         let id = self.records[slot as usize].id;
         if let Some(name) = &self.records[slot as usize].name {
             self.names.remove(name);

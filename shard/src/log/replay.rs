@@ -99,6 +99,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     /// All records have been applied again: what waited is counted until now.
     pub fn end_replay(&mut self, now_ms: u64) {
+        self.raise_versions();
         self.open_until(now_ms);
         self.sweep(now_ms);
     }

@@ -30,6 +30,7 @@
 //! (see `purge.rs` for the argument).
 
 mod cell;
+mod frozen;
 mod header;
 mod lanes;
 mod layout;
@@ -45,6 +46,7 @@ mod table;
 mod view;
 mod windows;
 
+pub(crate) use frozen::{Frozen, NotThawed, Thawer};
 pub use table::{Added, Event, TopicSink};
 pub use view::{Topic, View};
 pub use windows::{Block, WindowConfig, WindowError, WindowUse, Windows};

@@ -86,10 +86,10 @@ pub struct WindowUse {
 #[derive(Debug)]
 pub struct Windows<M> {
     grid: Grid,
-    hasher: TopicHash,
-    tiers_max: usize,
-    layouts: Vec<Layout>,
-    arena: Arena<M>,
+    pub(super) hasher: TopicHash,
+    pub(super) tiers_max: usize,
+    pub(super) layouts: Vec<Layout>,
+    pub(super) arena: Arena<M>,
     /// One block of the largest size: a block that is rewritten in place is copied here first.
     scratch: Vec<u64>,
     credits: Vec<u64>,
