@@ -4,9 +4,13 @@
 
 mod ring_support;
 
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ring_support::{DEADLINE, connect, expect};
@@ -45,6 +49,7 @@ struct Seen {
     closed: Vec<(ConnId, i32)>,
     writable: Vec<ConnId>,
     accept_errors: Vec<(i32, u32)>,
+    written: Vec<Result<usize, i32>>,
 }
 
 impl Seen {
@@ -59,6 +64,7 @@ impl Seen {
             RingEvent::AcceptFailed { errno, retry_ms, .. } => {
                 self.accept_errors.push((errno, retry_ms));
             }
+            RingEvent::Written { result } => self.written.push(result),
         }
     }
 }
@@ -132,6 +138,99 @@ fn peers_beyond_the_table_are_turned_away_at_once() {
     poll_until(&mut bench.ring, &mut seen, |_, seen| seen.accepted.len() == 4);
     assert_eq!(bench.ring.connections().open(), 3);
     assert_eq!(bench.ring.stats().turned_away, 2);
+}
+
+/// A file of this test alone, written past the page cache; gone at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("trendsrv-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn open(&self) -> Arc<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT);
+        Arc::new(options.open(&self.0).unwrap())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_write_to_a_file_is_told_once_with_its_length() {
+    let mut bench = bench(RingConfig { write_bytes_max: 16 << 10, ..small() });
+    let scratch = Scratch::new("ring-write");
+    let file = scratch.open();
+    let mut seen = Seen::default();
+    for (nth, len) in [4_096_usize, 16_384, 8_192].into_iter().enumerate() {
+        let (byte, offset) = (b'a' + u8::try_from(nth).unwrap(), (nth as u64) << 14);
+        bench.ring.write_file(file.clone(), offset, len, |bytes| bytes.fill(byte)).unwrap();
+        assert!(bench.ring.is_writing());
+        poll_until(&mut bench.ring, &mut seen, |ring, _| !ring.is_writing());
+        assert_eq!(seen.written.pop(), Some(Ok(len)));
+    }
+    let bytes = std::fs::read(&scratch.0).unwrap();
+    assert_eq!((bytes.len(), bytes[4_095], bytes[4_096]), ((2 << 14) + 8_192, b'a', 0));
+    assert!(bytes[1 << 14..2 << 14].iter().all(|byte| *byte == b'b'));
+    assert_eq!((bench.ring.stats().writes, bench.ring.stats().stray), (3, 0));
+    let refused = bench.ring.write_file(file, 0, (16 << 10) + 1, |_| ()).unwrap_err();
+    assert!(matches!(refused, RingError::WriteTooLong { bytes_max: 16_384, .. }), "{refused}");
+}
+
+#[test]
+fn a_write_that_fails_says_so() {
+    let mut bench = bench(RingConfig { write_bytes_max: 4_096, ..small() });
+    let scratch = Scratch::new("ring-write-fails");
+    drop(scratch.open());
+    let read_only = Arc::new(File::open(&scratch.0).unwrap());
+    bench.ring.write_file(read_only, 0, 4_096, |_| ()).unwrap();
+    let mut seen = Seen::default();
+    poll_until(&mut bench.ring, &mut seen, |ring, _| !ring.is_writing());
+    assert_eq!(seen.written, [Err(libc::EBADF)]);
+}
+
+#[test]
+fn a_write_that_completes_rings_the_doorbell() {
+    let mut bench = bench(RingConfig { write_bytes_max: 4_096, ..small() });
+    let scratch = Scratch::new("ring-write-rings");
+    let mut seen = Seen::default();
+    bench.ring.write_file(scratch.open(), 0, 4_096, |_| ()).unwrap();
+    let quiet = bench.ring.prepare_sleep(WakeBy::Doorbell).unwrap();
+    let since = Instant::now();
+    while quiet && !rung(&bench.doorbell) {
+        assert!(since.elapsed() < DEADLINE, "it does not ring");
+        std::thread::yield_now();
+    }
+    poll_until(&mut bench.ring, &mut seen, |ring, _| !ring.is_writing());
+    assert_eq!(seen.written, [Ok(4_096)]);
+}
+
+#[test]
+fn what_is_put_off_comes_later_in_its_order_and_writes_go_on_meanwhile() {
+    let config = RingConfig { buffer_bytes: 1_000, buffers: 4, write_bytes_max: 4_096, ..small() };
+    let mut bench = bench(config);
+    let (mut clients, mut seen) = connected(&mut bench, 1);
+    let sent: Vec<u8> = (0..20_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    clients[0].write_all(&sent).unwrap();
+    clients[0].shutdown(std::net::Shutdown::Write).unwrap();
+    let scratch = Scratch::new("ring-put-off");
+    bench.ring.write_file(scratch.open(), 0, 4_096, |_| ()).unwrap();
+    let since = Instant::now();
+    while seen.written.is_empty() || !bench.ring.has_put_off() {
+        assert!(since.elapsed() < DEADLINE, "{:?}", bench.ring);
+        let mut note = |_: &mut Connections, event: RingEvent<'_>| seen.note(event);
+        bench.ring.poll_without_receiving(&mut note).unwrap();
+    }
+    assert_eq!((seen.bytes.len(), seen.half_closed.len()), (0, 0));
+    poll_until(&mut bench.ring, &mut seen, |_, seen| !seen.half_closed.is_empty());
+    assert_eq!(seen.bytes, sent);
+    assert!(!bench.ring.has_put_off());
 }
 
 #[test]

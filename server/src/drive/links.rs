@@ -63,7 +63,8 @@ impl Links {
                 self.lingering.retain(|(lingering, _)| *lingering != conn);
             }
             RingEvent::Writable { conn } => node.on_writable(peer(conn)),
-            RingEvent::TurnedAway { .. } => {}
+            // The log's write is no socket's.
+            RingEvent::TurnedAway { .. } | RingEvent::Written { .. } => {}
             RingEvent::AcceptFailed { errno, retry_ms, .. } => {
                 let error = std::io::Error::from_raw_os_error(errno);
                 tracing::warn!("accepting failed: {error}; tried again in {retry_ms} ms");

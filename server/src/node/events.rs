@@ -61,7 +61,12 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let Some(peer) = self.peer(id) else { return false };
         let within = peer.ledger.receive(header.length());
         peer.produces = true;
-        let (seq, expected) = (head.seq(), peer.ledger.next());
+        let seq = head.seq();
+        let place = peer.ledger.place(seq);
+        if place == Place::Next {
+            peer.ledger.start_at(seq);
+        }
+        let expected = peer.ledger.next();
         let why = if !peer.takes_events() {
             let message = "events must wait for HELLO_OK, which says next_seq".to_owned();
             refusal(Refusal::SeqGap, message)
@@ -70,7 +75,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             let message = format!("this frame passes the credit of {credit} bytes; wait for ACK");
             refusal(Refusal::CreditExceeded, message)
         } else {
-            match peer.ledger.place(seq) {
+            match place {
                 // Sent before the peer could know of the refusal: it will come again.
                 Place::Next | Place::Gap if peer.ledger.is_rewinding() => return false,
                 Place::Next => return true,
@@ -82,6 +87,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
                     let message = format!("frame {seq} came, {expected} is next");
                     refusal(Refusal::SeqGap, message)
                 }
+                Place::Unknown => unknown_producer(),
             }
         };
         self.refuse(id, which, seq, &why);
@@ -164,7 +170,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
     fn apply_own(&mut self, frame: &Incoming<'_>, sequence: Sequence, part: &Part<'_>) {
         let to = self.reply_to(frame.id);
         let ask_names = frame.named.is_none();
-        let origin = Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names };
+        let origin =
+            Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names, durable: false };
         match frame.named {
             None => self.shard.on_events(self.now_ms, &origin, part, &mut self.fx),
             Some(events) => {
@@ -224,7 +231,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let PartMail { from, seq, sequence, base_ms, span, mut records, names } = mail;
         let named = names.iter().map(|(kind, name)| (*kind, TenantId::of(name).0, &**name));
         let ask_names = names.is_empty();
-        let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names };
+        let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names, durable: false };
         let part = Part { base_ms, span, records: &records };
         self.shard.on_events_named(self.now_ms, &origin, &part, named, &mut self.fx);
         records.clear();
@@ -290,6 +297,13 @@ impl<P: Programs, M: Memory> Node<P, M> {
             self.spare.push(records);
         }
     }
+}
+
+/// The refusal of a lane that an owner may have given up.
+fn unknown_producer() -> Refused {
+    let message = "the marks of this producer's lane may have been given up to make room: take a \
+                   larger epoch and begin at 1; what was sent may or may not have counted";
+    refusal(Refusal::ProducerUnknown, message.to_owned())
 }
 
 /// Tenant and topic of every event in turn.

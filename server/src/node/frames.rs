@@ -1,6 +1,7 @@
 //! What each frame of a client does.
 
 use super::inbox::{Stop, Then};
+use super::ledger::Place;
 use super::peer::{Life, Peer, Reading};
 use super::{AskMail, MeshMail, Node, PeerId};
 use trendsrv_proto::limits::SUBSCRIPTIONS_MAX;
@@ -120,6 +121,15 @@ impl<P: Programs, M: Memory> Node<P, M> {
             let readable = !matches!(error, Malformed::Crc { .. });
             if let (true, Some(bytes)) = (readable, body.first_chunk::<8>()) {
                 seq = u64::from_le_bytes(*bytes);
+            }
+            if let Some(peer) = self.peer(id)
+                && peer.ledger.is_unstarted()
+            {
+                if seq == 0 || peer.ledger.place(seq) != Place::Next {
+                    // Nobody can tell which frame is meant: the next connection says.
+                    return self.end(id, which, &Refused { expected_seq: Some(0), ..why });
+                }
+                peer.ledger.start_at(seq);
             }
         }
         self.refuse(id, which, seq, &why);

@@ -11,6 +11,7 @@
 //! is refused after its owner was asked would not come again.
 
 use super::frames::refusal;
+use super::ledger::{Ledger, Start};
 use super::peer::Life;
 use super::peer_ref::peer_of;
 use super::{MeshMail, Node, PeerId};
@@ -69,7 +70,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let Some(peer) = self.peer(id) else { return };
         peer.ack = hello.ack;
         peer.epoch = hello.epoch;
-        peer.ledger = super::ledger::Ledger::new(1, hello.ack != AckMode::None);
+        peer.ledger = Ledger::new(hello.ack != AckMode::None);
         if hello.producer == 0 {
             return self.welcome(id);
         }
@@ -141,8 +142,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
                 }
                 peer.life = Life::Greeting(missing - 1);
                 if missing == 1 {
-                    let next = peer.standing.next_seq();
-                    peer.ledger.start_at(next);
+                    peer.ledger.await_first(start_of(&peer.standing));
                     self.welcome(id);
                 }
             }
@@ -164,11 +164,16 @@ impl<P: Programs, M: Memory> Node<P, M> {
             generation,
             server_time_ms: now_ms,
             credit_until: peer.ledger.credit_until(),
-            next_seq: peer.ledger.next(),
+            next_seq: peer.ledger.next_seq(),
             slide_ms: u32::try_from(grid.slide_ms()).unwrap_or(u32::MAX),
             panes: grid.panes(),
             shard,
         };
         welcome.encode(&mut peer.out, self.config.vnodes.owners(), &self.config.addresses);
     }
+}
+
+fn start_of(standing: &Standing) -> Start {
+    let Standing { known, recovered, .. } = *standing;
+    Start { next: standing.next_seq(), known, recovered }
 }

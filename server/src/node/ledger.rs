@@ -6,6 +6,9 @@
 //!   bytes   0 … received … credit_until        a frame that would pass it is refused
 //! ```
 //!
+//! The first frame of a connection says where its sequence goes on: a named producer sends every frame
+//! that was not acknowledged again, and owners know what they have counted.
+//!
 //! When an owner refuses its part, nothing more is begun until every part on its way has been
 //! answered; then the sequence goes back to the smallest frame refused. So an answer is never one
 //! to an earlier attempt.
@@ -24,11 +27,43 @@ pub(crate) enum Place {
     Next,
     Duplicate,
     Gap,
+    /// The first of a connection, and an owner may have given up what it knew of the lane.
+    Unknown,
+}
+
+/// What the owners know of a lane whose first frame on a connection has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// One more than the largest number that all owners together have counted.
+    pub(crate) next: u64,
+    /// No owner may have given up the lane's mark.
+    pub(crate) known: bool,
+    /// Some owner's mark comes from recovery: what was acknowledged as applied may be lost.
+    pub(crate) recovered: bool,
+}
+
+impl Start {
+    /// What HELLO_OK tells; 0 where nobody can be sure.
+    pub(crate) const fn next_seq(self) -> u64 {
+        if self.known { self.next } else { 0 }
+    }
+
+    const fn place(self, seq: u64) -> Place {
+        match seq {
+            0 => Place::Gap,
+            1 => Place::Next,
+            _ if !self.known => Place::Unknown,
+            _ if seq <= self.next || self.recovered => Place::Next,
+            _ => Place::Gap,
+        }
+    }
 }
 
 /// See the module header.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// Until the first frame has come.
+    start: Option<Start>,
     next: u64,
     done: u64,
     told: u64,
@@ -48,13 +83,14 @@ pub(crate) struct Ledger {
 pub(crate) const CREDIT_WINDOW_MAX: u64 = 512 << 10;
 
 impl Ledger {
-    /// A ledger that expects `next`; without acknowledgements credit has no end.
-    pub(crate) fn new(next: u64, acknowledges: bool) -> Self {
+    /// A ledger of a new lane; without acknowledgements credit has no end.
+    pub(crate) fn new(acknowledges: bool) -> Self {
         let credit = if acknowledges { CREDIT_INITIAL } else { u64::MAX };
         Self {
-            next,
-            done: next - 1,
-            told: next - 1,
+            start: None,
+            next: 1,
+            done: 0,
+            told: 0,
             pending: VecDeque::new(),
             refused: None,
             received: 0,
@@ -68,10 +104,24 @@ impl Ledger {
 
     /// The sequence number expected, or that will be once all parts are answered.
     pub(crate) const fn next(&self) -> u64 {
-        match self.refused {
-            Some(refused) => refused,
+        match (self.start, self.refused) {
+            (Some(start), _) if start.known => start.next,
+            (_, Some(refused)) => refused,
+            (_, None) => self.next,
+        }
+    }
+
+    /// What HELLO_OK tells.
+    pub(crate) const fn next_seq(&self) -> u64 {
+        match self.start {
+            Some(start) => start.next_seq(),
             None => self.next,
         }
+    }
+
+    /// Whether the first frame has yet to say where the sequence goes on.
+    pub(crate) const fn is_unstarted(&self) -> bool {
+        self.start.is_some()
     }
 
     /// Whether a part was refused and others are still on their way: nothing is begun.
@@ -83,9 +133,16 @@ impl Ledger {
         self.credit_until
     }
 
-    /// Starts at another number than the first: the owners' marks say more.
-    pub(crate) fn start_at(&mut self, next: u64) {
-        (self.next, self.done, self.told) = (next, next - 1, next - 1);
+    /// The owners have told what they know: the first frame goes by it.
+    pub(crate) const fn await_first(&mut self, start: Start) {
+        self.start = Some(start);
+    }
+
+    /// The first frame has this number, which has its place: the sequence goes on there.
+    pub(crate) const fn start_at(&mut self, seq: u64) {
+        if self.start.take().is_some() {
+            (self.next, self.done, self.told) = (seq, seq - 1, seq - 1);
+        }
     }
 
     /// Counts a frame's bytes; `false` when they pass the credit.
@@ -97,6 +154,9 @@ impl Ledger {
 
     /// Where a frame with this number stands.
     pub(crate) const fn place(&self, seq: u64) -> Place {
+        if let Some(start) = self.start {
+            return start.place(seq);
+        }
         if seq < self.next() {
             Place::Duplicate
         } else if seq == self.next() {
@@ -236,7 +296,7 @@ mod tests {
 
     #[test]
     fn acknowledges_up_to_the_first_hole() {
-        let mut ledger = Ledger::new(1, true);
+        let mut ledger = Ledger::new(true);
         for seq in 1..=3 {
             assert_eq!(ledger.place(seq), Place::Next);
             ledger.begin(seq, 2);
@@ -251,8 +311,50 @@ mod tests {
     }
 
     #[test]
+    fn the_first_frame_says_where_the_sequence_goes_on() {
+        let start = |next, known, recovered| Start { next, known, recovered };
+        let mut table = String::new();
+        for (name, start) in [
+            ("new", start(1, true, false)),
+            ("at 5", start(5, true, false)),
+            ("recovered at 5", start(5, true, true)),
+            ("given up", start(1, false, false)),
+            ("given up by one", start(5, false, true)),
+        ] {
+            let mut ledger = Ledger::new(true);
+            ledger.await_first(start);
+            let places = [0, 1, 4, 5, 6].map(|seq| format!("{:?}", ledger.place(seq)));
+            table += &format!("{name}: {} tells {}\n", places.join(" "), start.next_seq());
+        }
+        let wanted = "\
+new: Gap Next Gap Gap Gap tells 1
+at 5: Gap Next Next Next Gap tells 5
+recovered at 5: Gap Next Next Next Next tells 5
+given up: Gap Next Unknown Unknown Unknown tells 0
+given up by one: Gap Next Unknown Unknown Unknown tells 0
+";
+        assert_eq!(table, wanted, "\n{table}");
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_before_the_first_frame() {
+        let mut ledger = Ledger::new(true);
+        ledger.await_first(Start { next: 9, known: true, recovered: false });
+        assert_eq!(ledger.next(), 9);
+        assert!(ledger.receive(10_000), "a frame that was too damaged to tell its number");
+        assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(0));
+        ledger.start_at(4);
+        assert_eq!(
+            (ledger.next(), ledger.place(3), ledger.place(5)),
+            (4, Place::Duplicate, Place::Gap)
+        );
+        ledger.begin(4, 0);
+        assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(4));
+    }
+
+    #[test]
     fn a_duplicate_is_acknowledged_again() {
-        let mut ledger = Ledger::new(1, true);
+        let mut ledger = Ledger::new(true);
         ledger.receive(100);
         ledger.begin(1, 0);
         assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.seq()), Some(1));
@@ -265,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_refused_frame_comes_again_with_all_behind_it() {
-        let mut ledger = Ledger::new(1, true);
+        let mut ledger = Ledger::new(true);
         for seq in 1..=4 {
             ledger.begin(seq, 1);
         }
@@ -283,7 +385,7 @@ mod tests {
 
     #[test]
     fn credit_grows_with_use_and_never_past_its_bounds() {
-        let (mut ledger, mut budget) = (Ledger::new(1, true), CreditBudget::new(64 << 10));
+        let (mut ledger, mut budget) = (Ledger::new(true), CreditBudget::new(64 << 10));
         let mut sent = 0;
         for seq in 1..200 {
             while sent + 4_096 <= ledger.credit_until() {
@@ -301,7 +403,7 @@ mod tests {
 
     #[test]
     fn credit_comes_back_for_frames_that_were_refused() {
-        let (mut ledger, mut told) = (Ledger::new(1, true), CREDIT_INITIAL);
+        let (mut ledger, mut told) = (Ledger::new(true), CREDIT_INITIAL);
         for refused in 1..=40_u64 {
             assert!(ledger.receive(6_000), "refused frame {refused}");
             if let Some(ack) = ledger.acknowledge(&mut budget()) {
@@ -314,7 +416,7 @@ mod tests {
 
     #[test]
     fn frames_are_not_counted_without_acknowledgements() {
-        let mut ledger = Ledger::new(1, false);
+        let mut ledger = Ledger::new(false);
         assert!(ledger.receive(usize::MAX >> 1));
         ledger.begin(1, 0);
         assert_eq!(ledger.acknowledge(&mut budget()).map(|ack| ack.credit_until()), Some(u64::MAX));

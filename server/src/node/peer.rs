@@ -88,7 +88,7 @@ impl Peer {
             life: Life::Accepted,
             accepted_ms: now_ms,
             inbox: Inbox::default(),
-            ledger: Ledger::new(1, true),
+            ledger: Ledger::new(true),
             lane,
             epoch: 0,
             standing: Standing::NEW,

@@ -63,7 +63,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         events: &TextEvents<'_>,
     ) {
         let (to, seq) = (self.reply_to(id), sequence.seq);
-        let origin = Origin { to, seq, sequence: Some(sequence), ask_names: false };
+        let origin = Origin { to, seq, sequence: Some(sequence), ask_names: false, durable: false };
         let (map, mine) = (&self.config.vnodes, self.config.shard);
         let names = tenants_of(events).filter(|&(_, id, _)| map.owner(TenantId(id)) == mine);
         self.shard.on_texts(self.now_ms, &origin, part, names, &mut self.fx);
@@ -105,8 +105,13 @@ impl<P: Programs, M: Memory> Node<P, M> {
         // The times of the whole frame decide, as for events.
         events.span = span;
         let texts = texts_of(&events);
-        let origin =
-            Origin { to: from, seq: sequence.seq, sequence: Some(sequence), ask_names: false };
+        let origin = Origin {
+            to: from,
+            seq: sequence.seq,
+            sequence: Some(sequence),
+            ask_names: false,
+            durable: false,
+        };
         let (part, names) = (part_of(&events, &texts), tenants_of(&events));
         self.shard.on_texts(self.now_ms, &origin, &part, names, &mut self.fx);
         self.answer_part(Turned { from, sequence }, Vec::new());

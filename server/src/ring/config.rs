@@ -27,6 +27,8 @@ pub struct RingConfig {
     pub accept_retry_ms_min: u32,
     /// The longest pause of a listener that ran out of descriptors.
     pub accept_retry_ms_max: u32,
+    /// Bytes of one write to a file; 0 when the ring writes none.
+    pub write_bytes_max: u32,
 }
 
 impl Default for RingConfig {
@@ -44,6 +46,7 @@ impl Default for RingConfig {
             bytes_per_turn_max: 384 << 10,
             accept_retry_ms_min: 10,
             accept_retry_ms_max: 1_000,
+            write_bytes_max: 0,
         }
     }
 }
@@ -54,7 +57,8 @@ impl RingConfig {
         let buffers = usize::from(self.buffers) * (self.buffer_bytes as usize + BUFFER_ENTRY_BYTES);
         let queues = self.submissions as usize * 64 + self.completions as usize * 16;
         let table = self.connections_max as usize * CONNECTION_BYTES;
-        buffers + queues + table + self.accept_backlog_max as usize * ACCEPTED_BYTES
+        let waiting = self.accept_backlog_max as usize * ACCEPTED_BYTES;
+        buffers + queues + table + waiting + self.write_bytes_max as usize
     }
 
     /// Refuses sizes the kernel or the tokens cannot express.
@@ -92,6 +96,6 @@ impl RingConfig {
 pub(super) const INDEX_MAX: u32 = (1 << 24) - 1;
 
 const BUFFER_ENTRY_BYTES: usize = 16;
-/// A table slot, its free-list entry and its places in the two work queues.
-const CONNECTION_BYTES: usize = 32;
+/// A table slot, its free-list entry, its places in the two work queues, a completion put off.
+const CONNECTION_BYTES: usize = 48;
 const ACCEPTED_BYTES: usize = 16;

@@ -1,4 +1,5 @@
-//! A shard's own io_uring: accepts, receives and tells when a socket can be written again.
+//! A shard's own io_uring: accepts, receives, tells when a socket can be written again, and writes
+//! the shard's log.
 //!
 //! Owns: the ring, its receive buffers, the listeners and connections of one shard, and their
 //! descriptors. Never touches: what the bytes mean, time, other shards.
@@ -18,9 +19,13 @@
 //!   reused only then, with a new generation: no completion ever reaches the wrong connection.
 //! - Bytes handed out are valid until the callback returns; no buffer is held longer.
 //! - Every table and queue has its size from [`RingConfig`] at start; polling does not allocate.
+//! - One write to a file is in flight at most; its bytes are the ring's own until it has completed.
 //! - Out of buffers or descriptors is a state to wait in, not an error and not a loop.
 
-#![allow(unsafe_code, reason = "shares queues and buffers with the kernel: buffers.rs, poll.rs")]
+#![allow(
+    unsafe_code,
+    reason = "shares queues and buffers with the kernel: buffers.rs, file_write.rs, poll.rs"
+)]
 
 mod buffers;
 mod config;
@@ -28,6 +33,7 @@ mod connection;
 mod connections;
 mod error;
 mod event;
+mod file_write;
 mod listener;
 mod operation;
 mod poll;

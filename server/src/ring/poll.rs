@@ -1,7 +1,10 @@
 //! The ring itself: one `poll` tells the kernel what is wished, and hands out what happened.
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{CancelBuilder, Fd, Timespec};
@@ -10,6 +13,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use super::buffers::BufferRing;
 use super::connection::{Life, Slot};
 use super::event::{RingEvent, RingEvents, RingStats, Turn, WakeBy};
+use super::file_write::FileWrite;
 use super::listener::{Listener, Listeners};
 use super::operation::{Last, Multishot, OneShot};
 use super::token::{Kind, Token};
@@ -23,6 +27,10 @@ pub struct Ring {
     buffers: BufferRing,
     connections: Connections,
     listeners: Listeners,
+    file_write: FileWrite,
+    /// Completions of receives that nobody wanted yet. At most one a buffer and a last one a
+    /// connection: a receive is armed again only once they have been handled.
+    put_off: VecDeque<cqueue::Entry>,
     stats: RingStats,
     config: RingConfig,
     eventfd_on: bool,
@@ -51,6 +59,8 @@ impl Ring {
             buffers,
             connections: Connections::new(config.connections_max),
             listeners: Listeners::new(&config),
+            file_write: FileWrite::new(config.write_bytes_max),
+            put_off: VecDeque::with_capacity(config.buffers.into()),
             stats: RingStats::default(),
             config,
             eventfd_on: true,
@@ -86,20 +96,82 @@ impl Ring {
     /// # Errors
     /// [`RingError::Enter`] when the kernel refuses the ring itself; the shard cannot go on.
     pub fn poll(&mut self, consumer: &mut impl RingEvents) -> Result<Turn, RingError> {
+        self.poll_for(consumer, true)
+    }
+
+    /// As [`Ring::poll`], but hands out no bytes and no end of a stream: they come with the next
+    /// `poll`. Once all buffers are full the kernel takes no more from the peers.
+    ///
+    /// # Errors
+    /// As [`Ring::poll`].
+    pub fn poll_without_receiving(
+        &mut self,
+        consumer: &mut impl RingEvents,
+    ) -> Result<Turn, RingError> {
+        self.poll_for(consumer, false)
+    }
+
+    fn poll_for(
+        &mut self,
+        consumer: &mut impl RingEvents,
+        receives: bool,
+    ) -> Result<Turn, RingError> {
         self.listen_to_eventfd(false);
-        // Re-arming all at once makes each of them find no buffer again: millions of ENOBUFS a
-        // second. Half of the buffers leaves room for those that are armed already.
-        self.connections.feed(usize::from(self.buffers.count() / 2));
+        if receives {
+            // Re-arming all at once makes each of them find no buffer again: millions of ENOBUFS
+            // a second. Half of the buffers leaves room for those that are armed already.
+            self.connections.feed(usize::from(self.buffers.count() / 2));
+        }
         self.submit_wishes()?;
         let mut turn = Turn::default();
-        while turn.received_bytes < self.config.bytes_per_turn_max {
-            let Some(completion) = self.uring.completion().next() else { break };
-            turn.completions += 1;
+        let bytes_max = self.config.bytes_per_turn_max;
+        while receives && turn.received_bytes < bytes_max {
+            let Some(completion) = self.put_off.pop_front() else { break };
             self.complete(&completion, consumer, &mut turn);
         }
+        while turn.received_bytes < bytes_max {
+            let Some(completion) = self.uring.completion().next() else { break };
+            turn.completions += 1;
+            if !receives && is_receive(&completion) {
+                self.put_off.push_back(completion);
+            } else {
+                self.complete(&completion, consumer, &mut turn);
+            }
+        }
         self.hand_out_accepted(consumer, &mut turn);
-        turn.more = self.has_work();
+        turn.more = self.has_work() || receives && self.has_put_off();
         Ok(turn)
+    }
+
+    /// Whether bytes wait here that [`Ring::poll_without_receiving`] did not hand out.
+    #[must_use]
+    pub fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
+    }
+
+    /// Writes the `len` bytes that `fill` puts down into `file` at `offset`, and through to the
+    /// disk: `Written` says when. For a file opened with O_DIRECT offset and length are multiples
+    /// of 4,096.
+    ///
+    /// # Errors
+    /// [`RingError::WriteTooLong`] beyond `write_bytes_max`.
+    ///
+    /// # Panics
+    /// While another write is on its way: ask [`Ring::is_writing`].
+    pub fn write_file(
+        &mut self,
+        file: Arc<File>,
+        offset: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), RingError> {
+        self.file_write.begin(file, offset, len, fill)
+    }
+
+    /// Whether a write to a file is on its way.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.file_write.is_busy()
     }
 
     /// Submits what is left, then says whether the shard may sleep until `wake`.
@@ -139,10 +211,20 @@ impl Ring {
         let submissions = self.uring.submission();
         let waiting = !submissions.is_empty() || submissions.taskrun() || submissions.cq_overflow();
         drop(submissions);
-        completed || waiting || self.connections.has_work() || self.listeners.has_work()
+        let wishes = self.connections.has_work() || self.listeners.has_work();
+        completed || waiting || wishes || self.file_write.has_wish()
     }
 
     fn submit_wishes(&mut self) -> Result<(), RingError> {
+        if self.file_write.has_wish() {
+            if !make_room(&mut self.uring, &mut self.stats)? {
+                return Ok(());
+            }
+            if let Some(write) = self.file_write.submit() {
+                let token = Token { kind: Kind::FileWrite, index: 0, generation: 0 };
+                push(&mut self.uring.submission(), &write.user_data(token.encode()));
+            }
+        }
         for (index, listener) in self.listeners.wishes() {
             if !make_room(&mut self.uring, &mut self.stats)? {
                 return Ok(());
@@ -180,6 +262,12 @@ impl Ring {
             Kind::Cancel => {}
             Kind::Accept => self.on_accept(listener, completion, consumer),
             Kind::AcceptRetry => self.listeners.retry_ended(listener),
+            Kind::FileWrite => {
+                self.file_write.ended();
+                self.stats.writes += 1;
+                let result = usize::try_from(completion.result()).map_err(|_| -completion.result());
+                consumer.on_event(&mut self.connections, RingEvent::Written { result });
+            }
         }
     }
 
@@ -307,6 +395,7 @@ impl Drop for Ring {
             .uring
             .submitter()
             .register_sync_cancel(Some(Timespec::new().sec(1)), CancelBuilder::any());
+        self.file_write.abandon();
     }
 }
 
@@ -331,6 +420,10 @@ pub(crate) fn builder(completions: u32) -> io_uring::Builder {
         .setup_cqsize(completions)
         .dontfork();
     builder
+}
+
+fn is_receive(completion: &cqueue::Entry) -> bool {
+    Token::decode(completion.user_data()).is_some_and(|token| token.kind == Kind::Receive)
 }
 
 fn last_receive(result: i32) -> Last {
@@ -420,7 +513,8 @@ fn cancel(target: u64, token: u64) -> squeue::Entry {
 
 fn push(queue: &mut squeue::SubmissionQueue<'_>, entry: &squeue::Entry) {
     // SAFETY: the entry names a descriptor that its slot keeps open while the operation is held,
-    // and no memory but the buffer group and a boxed timespec, which both outlive the submission.
+    // and no memory but the buffer group, a boxed timespec and the buffer of the file write, which
+    // all outlive the operation.
     let pushed = unsafe { queue.push(entry) };
     assert!(pushed.is_ok(), "make_room left room for one slot's wishes");
 }

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Accept,
     /// The pause of a listener that ran out of descriptors.
     AcceptRetry,
+    /// The write to a file.
+    FileWrite,
 }
 
 impl Token {
@@ -41,6 +43,7 @@ impl Token {
             Kind::Cancel => 3,
             Kind::Accept => 4,
             Kind::AcceptRetry => 5,
+            Kind::FileWrite => 6,
         };
         kind << 56 | u64::from(self.index) << 32 | u64::from(self.generation)
     }
@@ -53,6 +56,7 @@ impl Token {
             3 => Kind::Cancel,
             4 => Kind::Accept,
             5 => Kind::AcceptRetry,
+            6 => Kind::FileWrite,
             _ => return None,
         };
         let index = u32::try_from(token >> 32 & u64::from(INDEX_MAX)).ok()?;
@@ -67,7 +71,15 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_was_sent() {
-        for kind in [Kind::Receive, Kind::Write, Kind::Cancel, Kind::Accept, Kind::AcceptRetry] {
+        let kinds = [
+            Kind::Receive,
+            Kind::Write,
+            Kind::Cancel,
+            Kind::Accept,
+            Kind::AcceptRetry,
+            Kind::FileWrite,
+        ];
+        for kind in kinds {
             for (index, generation) in [(0, 0), (INDEX_MAX, u32::MAX), (77, 1 << 31)] {
                 let token = Token { kind, index, generation };
                 assert_eq!(Token::decode(token.encode()), Some(token));

@@ -218,4 +218,4 @@ struct Version {
 }
 
 /// The format version of a data directory.
-pub const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;

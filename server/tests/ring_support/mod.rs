@@ -205,7 +205,9 @@ impl RingEvents for Echo {
                 self.flush(connections, conn);
             }
             RingEvent::Closed { .. } => self.closed += 1,
-            RingEvent::TurnedAway { .. } | RingEvent::AcceptFailed { .. } => {}
+            RingEvent::TurnedAway { .. }
+            | RingEvent::AcceptFailed { .. }
+            | RingEvent::Written { .. } => {}
         }
     }
 }

@@ -57,13 +57,15 @@ impl Producer {
             match got {
                 Got::HelloOk(welcome) => {
                     assert!(welcome.next_seq > self.acked, "{} was acknowledged", self.acked);
-                    (self.greeted, self.next) = (true, welcome.next_seq);
-                    self.acked = welcome.next_seq - 1;
+                    // It says what some owner has, not what all have.
+                    (self.greeted, self.next) = (true, self.acked + 1);
                     self.credit_until = welcome.credit_until;
                 }
                 Got::Ack { seq, credit_until } => {
-                    assert!(seq < self.next && seq >= self.acked, "{seq} after {}", self.acked);
-                    (self.acked, self.credit_until) = (seq, credit_until);
+                    // Before the first frame an ACK of 0 may bring credit.
+                    let told = seq >= self.acked || seq == 0;
+                    assert!(seq < self.next && told, "{seq} after {}", self.acked);
+                    (self.acked, self.credit_until) = (seq.max(self.acked), credit_until);
                 }
                 Got::Refuse { seq, expected_seq, kind, .. } => {
                     assert!(Kind::from_u8(kind).is_some_and(Kind::carries_events), "{kind}");

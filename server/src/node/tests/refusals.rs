@@ -143,6 +143,34 @@ fn a_greeting_returns_the_largest_mark_of_all_owners() {
 }
 
 #[test]
+fn the_first_frame_may_lie_behind_what_owners_have_counted_and_not_before_it() {
+    let mut net = Net::new(3, AMPLE, 1);
+    let (conn, _) = net.open(0, 7);
+    let now_ms = net.now_ms;
+    let [a, b] = [0, 1].map(|shard| tenant_of(shard, 3, 0));
+    let frame = |seq| events(seq, now_ms, &[(&a, "t", 1, 0), (&b, "t", 10, 0)]);
+    (1..=4).for_each(|seq| net.send(conn, &frame(seq)));
+    net.settle();
+    net.close(conn);
+    // Its acknowledgement was lost: all comes again, and one more.
+    let (again, welcome) = net.open(1, 7);
+    assert_eq!(welcome.next_seq, 5);
+    (2..=5).for_each(|seq| net.send(again, &frame(seq)));
+    net.settle();
+    let got = net.take(again);
+    assert_eq!((refusals(&got), acked(&got)), (vec![], Some(5)));
+    assert_eq!(net.total(again, TenantId::of(&b)), Some(50), "each counted once");
+    net.close(again);
+    let (beyond, _) = net.open(2, 7);
+    net.send(beyond, &frame(7));
+    net.settle();
+    assert_eq!(refusals(&net.take(beyond)), [(7, 6, Refusal::SeqGap)]);
+    net.send(beyond, &frame(6));
+    net.settle();
+    assert_eq!(acked(&net.take(beyond)), Some(6));
+}
+
+#[test]
 fn a_greeting_waits_for_parts_of_the_connection_before() {
     let mut net = Net::new(3, AMPLE, 1);
     let (conn, _) = net.open(0, 7);
