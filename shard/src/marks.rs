@@ -118,6 +118,8 @@ struct Mark {
     turned_away: u64,
     used: u64,
     known: bool,
+    /// Whether the producer has said hello, so that its connection knows what is known.
+    greeted: bool,
     recovered: bool,
     rare: Option<Box<Rare>>,
 }
@@ -138,8 +140,12 @@ pub(crate) struct Marks {
     secret: u64,
     producers_max: usize,
     clock: u64,
-    /// Marks given up because the table was full.
+    /// Marks given up because the table was full, by those that snapshots are of, too.
     pub(crate) evicted: u64,
+    /// Those of them that were given up before the snapshots.
+    evicted_before: u64,
+    /// Earlier owners that had given up marks.
+    forgetful: Vec<OldOwner>,
 }
 
 /// Bytes of one mark.
@@ -148,7 +154,8 @@ pub const MARK_BYTES: usize = size_of::<Mark>() + 1;
 impl Marks {
     pub(crate) fn new(producers_max: usize, secret: u64) -> Self {
         let table = HashTable::with_capacity(producers_max);
-        Self { table, secret, producers_max, clock: 0, evicted: 0 }
+        let (evicted, evicted_before, forgetful) = (0, 0, Vec::new());
+        Self { table, secret, producers_max, clock: 0, evicted, evicted_before, forgetful }
     }
 
     /// A producer says hello: where it stands here, or the newer epoch that fences it.
@@ -158,6 +165,7 @@ impl Marks {
             return Err(mark.epoch);
         }
         mark.renew(epoch);
+        mark.greeted = true;
         let first = mark.refused.or((mark.next <= mark.turned_away).then_some(mark.next));
         let refused = first.map(|first| (first, first.max(mark.turned_away)));
         let next = mark.old().iter().fold(mark.next, |next, old| next.max(old.next));
@@ -166,7 +174,7 @@ impl Marks {
 
     /// Whether the part with this sequence is to be applied.
     pub(crate) fn turn(&mut self, at: &Sequence) -> Turn {
-        if self.evicted > 0 && at.seq > 1 && !at.lane.anonymous && !self.holds(at.lane) {
+        if self.evicted > 0 && at.seq > 1 && !self.knows(at) {
             return Turn::Unknown;
         }
         let mark = self.mark(at.lane, at.epoch);
@@ -244,12 +252,26 @@ impl Marks {
             row.old.iter().for_each(|old| mark.raise_old(*old));
             match from {
                 None => mark.next = mark.next.max(row.next),
-                Some(owner) if row.next > 1 => {
-                    mark.raise_old(OldMark { owner, next: row.next });
-                }
-                Some(_) => {}
+                Some(owner) => mark.raise_old(OldMark { owner, next: row.next }),
             }
         });
+    }
+
+    /// Takes from a snapshot how many marks had been given up: of this shard, or of an earlier
+    /// owner.
+    pub(crate) fn restore_evicted(&mut self, evicted: u64, from: Option<OldOwner>) {
+        self.evicted += evicted;
+        self.evicted_before += evicted;
+        self.forgetful.extend(from.filter(|_| evicted > 0));
+    }
+
+    /// All marks are back: those that an earlier owner may have given up are not believed.
+    pub(crate) fn end_recovery(&mut self) {
+        let forgetful = std::mem::take(&mut self.forgetful);
+        for mark in self.table.iter_mut().filter(|mark| !mark.old().is_empty()) {
+            let told = |owner: &OldOwner| mark.old().iter().any(|old| old.owner == *owner);
+            mark.known &= forgetful.iter().all(told);
+        }
     }
 
     /// Every mark that outlives its connection.
@@ -274,18 +296,24 @@ impl Marks {
         self.table.find(hash(self.secret, lane), |mark| mark.lane == lane)
     }
 
-    fn holds(&self, lane: Lane) -> bool {
-        self.find(lane).is_some()
+    /// Whether the mark of a frame is here, or its connection has heard that it is not.
+    fn knows(&self, at: &Sequence) -> bool {
+        let believed = |mark: &Mark| mark.known || mark.greeted || mark.epoch != at.epoch;
+        at.lane.anonymous || self.find(at.lane).is_some_and(believed)
     }
 
     /// Changes a mark by what was recovered, unless a newer epoch is at work; one with too many
     /// earlier owners is given up.
     fn recover(&mut self, lane: Lane, epoch: u32, change: impl FnOnce(&mut Mark)) {
+        let is_new = self.find(lane).is_none();
+        // One that was given up during the recovery lacks what was known of it.
+        let complete = self.evicted == self.evicted_before;
         let mark = self.mark(lane, epoch);
         if epoch < mark.epoch {
             return;
         }
         mark.renew(epoch);
+        mark.known = if is_new { complete } else { mark.known };
         mark.recovered = true;
         change(mark);
         if mark.old().len() > OLD_MARKS_MAX {
@@ -296,7 +324,7 @@ impl Marks {
 
     fn mark(&mut self, lane: Lane, epoch: u32) -> &mut Mark {
         self.clock += 1;
-        if !self.holds(lane) {
+        if self.find(lane).is_none() {
             if self.table.len() >= self.producers_max {
                 self.evict();
             }
@@ -308,6 +336,7 @@ impl Marks {
                 turned_away: 0,
                 used: 0,
                 known: self.evicted == 0 || lane.anonymous,
+                greeted: false,
                 recovered: false,
                 rare: None,
             };

@@ -31,6 +31,8 @@ mod append;
 mod parse;
 mod record;
 mod replay;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use append::Log;

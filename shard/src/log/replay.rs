@@ -102,6 +102,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         self.raise_versions();
         self.open_until(now_ms);
         self.sweep(now_ms);
+        self.marks.end_recovery();
     }
 
     fn replay_part(

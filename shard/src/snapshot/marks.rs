@@ -92,7 +92,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let marks = &mut self.marks;
         read(bytes, &mut |row| marks.restore(row, from))?;
         let section: &ArchivedMarks = open(Kind::Marks, bytes)?;
-        self.marks.evicted = self.marks.evicted.max(section.evicted.to_native());
+        self.marks.restore_evicted(section.evicted.to_native(), from);
         self.version_floor = self.version_floor.max(section.version_floor.to_native());
         let event_time_ms = section.event_time_max_ms.to_native();
         self.stats.event_time_max_ms = self.stats.event_time_max_ms.max(event_time_ms);
