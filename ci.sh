@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The lanes every change goes through. `./ci.sh` lists them; `./ci.sh LANE…` runs some, in order.
+# The lanes every change goes through. `./ci.sh` lists them; `./ci.sh LANE [N]…` runs some, in order.
 # A lane that cannot run on this machine says why and counts as skipped, never as passed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'END'
-usage: ./ci.sh LANE…
+usage: ./ci.sh LANE [N]…
 
   smoke        formatting, lints, documentation, house rules    needs rustfmt, clippy
   test         every test: `cargo test --workspace`             needs a C compiler, io_uring
@@ -16,8 +16,11 @@ usage: ./ci.sh LANE…
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
   fuzz         each fuzz target for FUZZ_SECONDS (default 20)   needs nightly, cargo-fuzz
+  crash [N]    kill -9 of the real binary under load, N times   needs io_uring, a disk with O_DIRECT
+               (default 20); takes SEED=
+  faults [N]   the same on a disk that forgets, fails, is full  needs FUSE and the right to mount
 
-The lanes sim, crash, flips and icount arrive with what they test.
+The lane icount arrives with what it tests.
 END
 }
 
@@ -162,21 +165,46 @@ lane_fuzz() {
   [ "$ran" -gt 0 ] || fail "found no fuzz target"
 }
 
+# The real binary: nothing acknowledged may be lost, nothing counted twice.
+lane_crash() {
+  cargo build --locked -p trendsrv-server -p trendsrv-loadgen
+  "${CARGO_TARGET_DIR:-target}/debug/loadgen" crash --cycles "${1:-20}"
+}
+
+# The same on a file system of our own, which loses what was not synced, fails, and fills.
+lane_faults() {
+  local disk cycles=${1:-10}
+  [ -c /dev/fuse ] || skip "there is no /dev/fuse"
+  [ "$(id -u)" -eq 0 ] || command -v fusermount3 >/dev/null ||
+    skip "mounting needs root, or fusermount3 (package fuse3)"
+  cargo build --locked -p trendsrv-server
+  cargo build --locked -p trendsrv-loadgen --features fuse
+  cargo test --locked -p trendsrv-loadgen --features fuse crash::
+  for disk in power-cut failing full; do
+    say "disk $disk"
+    "${CARGO_TARGET_DIR:-target}/debug/loadgen" crash --disk "$disk" --cycles "$cycles"
+  done
+}
+
 [ $# -gt 0 ] || {
   usage
   exit 0
 }
-for lane in "$@"; do
-  case $lane in
-    smoke | test | python | guests | bench-smoke | fork | fuzz) ;;
-    *)
-      printf 'no lane is called %s\n\n' "$lane" >&2
-      usage >&2
-      exit 2
-      ;;
-  esac
+lanes=() counts=()
+for word in "$@"; do
+  if [[ $word =~ ^[0-9]+$ && ${#lanes[@]} -gt 0 ]]; then
+    counts[${#lanes[@]} - 1]=$word
+  elif declare -F "lane_${word//-/_}" >/dev/null; then
+    lanes+=("$word")
+    counts+=("")
+  else
+    printf 'no lane is called %s\n\n' "$word" >&2
+    usage >&2
+    exit 2
+  fi
 done
-for lane in "$@"; do
+for index in "${!lanes[@]}"; do
+  lane=${lanes[index]}
   say "begins"
   SECONDS=0
   # A lane runs in a shell of its own: it may change folders, and a skip ends only itself.
@@ -184,7 +212,9 @@ for lane in "$@"; do
   set +e
   (
     set -e
-    "lane_${lane//-/_}"
+    # No word at all for a lane without a count: it has a default.
+    # shellcheck disable=SC2086
+    "lane_${lane//-/_}" ${counts[index]}
   )
   code=$?
   set -e
@@ -192,5 +222,6 @@ for lane in "$@"; do
     say "FAILED with exit code $code after $SECONDS s"
     exit "$code"
   fi
-  say "ended after $SECONDS s"
+  # The last line of a lane that counts is its count.
+  [ -n "${counts[index]}" ] || say "ended after $SECONDS s"
 done

@@ -24,6 +24,7 @@ pub(super) struct Verdict {
     pub(super) lost: u64,
     pub(super) doubled: u64,
     given_up: u64,
+    failed: bool,
     explained: Vec<String>,
 }
 
@@ -54,9 +55,15 @@ impl Verdict {
         }
     }
 
+    /// Something else that must not be.
+    pub(super) fn fail(&mut self, why: String) {
+        self.failed = true;
+        self.explain(why);
+    }
+
     /// Whether nothing was lost, doubled, refused or given up.
     pub(super) const fn is_clean(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.given_up == 0
+        self.lost == 0 && self.doubled == 0 && self.given_up == 0 && !self.failed
     }
 
     /// The first findings.

@@ -93,6 +93,31 @@ impl Victim {
         Ok(())
     }
 
+    /// Whether it has not ended by itself.
+    pub(super) fn runs(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten().is_none())
+    }
+
+    /// It must have ended by itself, and not well.
+    pub(super) fn has_failed(&mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.child.take() else { bail!("there is no server") };
+        match child.try_wait()? {
+            Some(status) if !status.success() => Ok(()),
+            Some(status) => bail!("the server ended with {status} though its disk had failed"),
+            None => {
+                self.child = Some(child);
+                bail!("the server goes on though its disk has failed")
+            }
+        }
+    }
+
+    /// How often its shards refused with this code.
+    pub(super) fn refusals(&self, code: &str) -> anyhow::Result<u64> {
+        let shards = crate::server::shards(&self.http)?;
+        let shards = shards["shards"].as_array().context("/v1/shards has no shards")?;
+        Ok(shards.iter().filter_map(|shard| shard["refused"][code].as_u64()).sum())
+    }
+
     /// Ends it in peace.
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
