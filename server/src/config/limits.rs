@@ -16,6 +16,8 @@ pub const CONNECTIONS_MAX_MAX: u64 = 1_000_000;
 pub const DESK_MAIL_MAX: usize = 256;
 /// Time a shard has to answer a mail; later: the caller gets OVERLOADED.
 pub const DESK_ANSWER_MS_MAX: u64 = 2_000;
+/// Time a shard has to answer a mail that waits for the disk; later: the outcome is unknown.
+pub const DESK_DURABLE_MS_MAX: u64 = 10_000;
 /// Threads beside the front desk that load programs and write their journal; more work waits.
 pub const DESK_HELPERS_MAX: usize = 4;
 /// Open HTTP connections; more: accepted, told 503, closed.
@@ -68,4 +70,5 @@ const _: () = assert!(COMPILE_MS_MAX > COMPILE_CPU_SECONDS_MAX * 1_000);
 const _: () = assert!(PROGRAMS_MAX + 8 <= trendsrv_wasm_host::limits::PROGRAMS_MAX);
 const _: () = assert!(HTTP_BODY_BYTES_MAX >= trendsrv_wasm_host::limits::PROGRAM_BYTES_MAX);
 const _: () = assert!(HTTP_BODY_BYTES_MAX >= HTTP_HEAD_BYTES_MAX);
-const _: () = assert!(DESK_ANSWER_MS_MAX < HTTP_STALL_MS_MAX);
+const _: () = assert!(DESK_ANSWER_MS_MAX < DESK_DURABLE_MS_MAX);
+const _: () = assert!(DESK_DURABLE_MS_MAX < HTTP_STALL_MS_MAX);

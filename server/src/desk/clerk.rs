@@ -23,7 +23,9 @@ use trendsrv_shard::{
 
 use super::answer::{Answer, Counter, Level, Milli, ShardStats, TenantLine, TopicLine};
 use super::host::DeskPrograms;
-use super::mail::{DeskMail, IngestMail, IngestText, Ingested, Mark, QueryMail, Refused, Rejected};
+use super::mail::{
+    DeskMail, IngestMail, IngestText, Ingested, Mark, QueryMail, Refused, Rejected, Reply,
+};
 
 /// What the server knows of a shard beside its state.
 #[derive(Clone, Debug, Default)]
@@ -54,11 +56,7 @@ pub fn answer_mail<P: Programs + DeskPrograms, M: Memory>(
             let answer = answer(shard, now_ms, &query);
             let _ = query.reply.send(answer);
         }
-        DeskMail::Ingest(ingest) => {
-            let (ingest, reply) = Work::new(ingest);
-            let outcome = ingest.apply(shard, now_ms);
-            let _ = reply.send(outcome);
-        }
+        DeskMail::Ingest(ingest) => ingest_mail(shard, now_ms, ingest).answer(),
         DeskMail::Tenants(ask) => {
             let after = Some(&*ask.after).filter(|after| !after.is_empty());
             let index = facts().shard;
@@ -80,6 +78,41 @@ pub fn answer_mail<P: Programs + DeskPrograms, M: Memory>(
             let _ = reply.send(stats(shard.stats(), facts));
         }
         DeskMail::Program(mail) => shard.programs_mut().answer(mail),
+    }
+}
+
+/// Counts the events of a mail. What became of them may have to wait for the disk.
+pub fn ingest_mail<P: Programs, M: Memory>(
+    shard: &mut Shard<P, M>,
+    now_ms: u64,
+    mail: IngestMail,
+) -> Parked {
+    let durable = mail.durable;
+    let (work, reply) = Work::new(mail);
+    let outcome = work.apply(shard, now_ms);
+    // Names come behind their events in the log.
+    let lsn = (durable && outcome.is_ok()).then(|| shard.last_lsn());
+    Parked { lsn, outcome, reply }
+}
+
+/// What became of an [`IngestMail`], on its way to who asked.
+#[derive(Debug)]
+pub struct Parked {
+    lsn: Option<u64>,
+    outcome: Result<Ingested, Refused>,
+    reply: Reply<Result<Ingested, Refused>>,
+}
+
+impl Parked {
+    /// The record that must be durable before the answer; `None` when it may go at once.
+    #[must_use]
+    pub const fn lsn(&self) -> Option<u64> {
+        self.lsn
+    }
+
+    /// Answers; a caller that has gone away gets nothing, and nothing is undone.
+    pub fn answer(self) {
+        let _ = self.reply.send(self.outcome);
     }
 }
 
@@ -143,7 +176,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(mut mail: IngestMail) -> (Self, super::mail::Reply<Result<Ingested, Refused>>) {
+    fn new(mut mail: IngestMail) -> (Self, Reply<Result<Ingested, Refused>>) {
         let (unused, _) = tokio::sync::oneshot::channel();
         let reply = std::mem::replace(&mut mail.reply, unused);
         (Work { mail, rejected: Vec::new() }, reply)
@@ -164,7 +197,8 @@ impl Work {
             seq,
         });
         let seq = sequence.map_or(0, |at| at.seq);
-        let from = Origin { to: DESK, seq, sequence, ask_names: false, durable: false };
+        let durable = self.mail.durable;
+        let from = Origin { to: DESK, seq, sequence, ask_names: false, durable };
         let (base_ms, span, records) = (self.mail.base_ms, self.mail.span, &*self.mail.records);
         let part = Part { base_ms, span, records };
         let mut effects = Effects::default();
@@ -408,6 +442,7 @@ mod tests {
             records,
             names,
             mark,
+            durable: false,
             texts,
             grant: Grant::default(),
             reply,

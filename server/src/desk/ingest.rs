@@ -3,14 +3,15 @@
 //! ```text
 //! headers ─> Asked (ack, mark)      body ─> Lines ─> one IngestMail per owner shard
 //!                                                        │ received: posted is enough
-//!                                                        └ applied: the owners' answers
+//!                                                        └ applied, durable: the owners' answers
 //! ```
 //!
 //! Invariants:
 //! - every line ends as accepted, duplicate, late, dropped or rejected, each counted apart;
 //! - an owner that refuses its part turns that part's lines into rejections with its code; when
 //!   nothing at all was taken, its refusal is the reply;
-//! - `durable` is refused while there is no log.
+//! - `durable` is refused where there is no log; when the disk does not answer in time, the reply
+//!   says that the outcome is unknown.
 
 use std::collections::HashSet;
 
@@ -43,6 +44,8 @@ enum Ack {
     Received,
     /// Later queries see it.
     Applied,
+    /// On the disk.
+    Durable,
 }
 
 impl Asked {
@@ -51,13 +54,7 @@ impl Asked {
         let ack = match header(headers, "trend-ack")? {
             None | Some("applied") => Ack::Applied,
             Some("received") => Ack::Received,
-            Some("durable") => {
-                return Err(Problem::new(
-                    Refusal::Unsupported,
-                    "Trend-Ack: durable needs a log, which this version does not have; \
-                     use applied or received",
-                ));
-            }
+            Some("durable") => Ack::Durable,
             Some(other) => {
                 return Err(Problem::malformed(format!(
                     "Trend-Ack: must be received, applied or durable, not {other:?}"
@@ -115,19 +112,25 @@ pub(super) async fn deliver(
                 let part_lines = part.line_numbers();
                 // Nobody waits: the shard's answer goes nowhere.
                 let (reply, _) = oneshot::channel();
-                match shards.post(shard, part.into_mail(asked.mark, grant.clone(), reply)) {
+                match shards.post(shard, part.into_mail(asked, grant.clone(), reply)) {
                     Ok(()) => outcome.accepted += part_lines.len() as u64,
                     Err(refused) => outcome.refuse(&part_lines, refused),
                 }
             }
         }
-        Ack::Applied => {
+        Ack::Applied | Ack::Durable => {
             let mut asks = Vec::with_capacity(parts.len());
             for (shard, part) in parts {
                 let (part_lines, shards) = (part.line_numbers(), shards.clone());
-                let (mark, grant) = (asked.mark, grant.clone());
-                let mail = move |reply| part.into_mail(mark, grant, reply);
-                asks.push((part_lines, tokio::spawn(async move { shards.ask(shard, mail).await })));
+                let grant = grant.clone();
+                let mail = move |reply| part.into_mail(asked, grant, reply);
+                let ask = async move {
+                    match asked.ack {
+                        Ack::Durable => shards.ask_for_the_disk(shard, mail).await,
+                        Ack::Received | Ack::Applied => shards.ask(shard, mail).await,
+                    }
+                };
+                asks.push((part_lines, tokio::spawn(ask)));
             }
             for (part_lines, answer) in asks {
                 match answer.await {
@@ -224,7 +227,7 @@ impl Part {
 
     fn into_mail(
         self,
-        mark: Option<Mark>,
+        asked: Asked,
         grant: Grant,
         reply: Reply<Result<Ingested, Refused>>,
     ) -> DeskMail {
@@ -235,7 +238,8 @@ impl Part {
             lines: self.lines,
             texts: self.texts,
             names: self.names,
-            mark,
+            mark: asked.mark,
+            durable: asked.ack == Ack::Durable,
             grant,
             reply,
         })
@@ -302,7 +306,7 @@ impl Outcome {
         } else {
             match ack {
                 Ack::Received => StatusCode::ACCEPTED,
-                Ack::Applied => StatusCode::OK,
+                Ack::Applied | Ack::Durable => StatusCode::OK,
             }
         };
         (status, Json(body)).into_response()

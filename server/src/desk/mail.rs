@@ -115,11 +115,25 @@ pub struct IngestMail {
     pub names: Vec<Name>,
     /// Which request of which producer this is; the same mark again must count once.
     pub mark: Option<Mark>,
+    /// Answer only once the events are on the disk.
+    pub durable: bool,
     /// Memory the request holds, given back when the mail is dropped.
     pub grant: Grant,
     /// Gets the outcome once windows and marks have changed. Nobody listens for `received`.
     pub reply: Reply<Result<Ingested, Refused>>,
 }
+
+impl IngestMail {
+    /// Refuses it because the log is behind.
+    pub fn refuse_for_the_log(self) {
+        let message = "the log is behind: the disk takes less than what comes in".to_owned();
+        let (code, retry_after_ms) = (Refusal::Overloaded, Some(RETRY_LOG_MS));
+        let _ = self.reply.send(Err(Refused { code, message, retry_after_ms }));
+    }
+}
+
+/// When a request that found the log behind may come again.
+const RETRY_LOG_MS: u32 = 100;
 
 /// One text of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]

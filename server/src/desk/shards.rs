@@ -9,6 +9,7 @@ use trendsrv_proto::{Refusal, TenantId};
 
 use super::answer::ShardStats;
 use super::mail::{DeskMail, Mailbox, PostError, Refused, Reply};
+use crate::config::limits::DESK_DURABLE_MS_MAX;
 
 /// Which shard owns a tenant.
 pub type Owner = Arc<dyn Fn(TenantId) -> usize + Send + Sync>;
@@ -69,21 +70,44 @@ impl Shards {
         shard: usize,
         mail: impl FnOnce(Reply<T>) -> DeskMail,
     ) -> Result<T, Refused> {
+        let late = "and may still act on the request";
+        self.ask_within(shard, mail, self.answer_max, late).await
+    }
+
+    /// As [`Shards::ask`], for an answer that waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Shards::ask`]; what is not answered in time may be counted, or come to be.
+    pub async fn ask_for_the_disk<T>(
+        &self,
+        shard: usize,
+        mail: impl FnOnce(Reply<T>) -> DeskMail,
+    ) -> Result<T, Refused> {
+        let late = "so whether the events are durable is unknown: send them again with the same \
+                    Trend-Producer and Trend-Seq, and they count once";
+        self.ask_within(shard, mail, Duration::from_millis(DESK_DURABLE_MS_MAX), late).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        shard: usize,
+        mail: impl FnOnce(Reply<T>) -> DeskMail,
+        answer_max: Duration,
+        late: &str,
+    ) -> Result<T, Refused> {
         let (reply, answer) = oneshot::channel();
         self.post(shard, mail(reply))?;
-        match timeout(self.answer_max, answer).await {
+        match timeout(answer_max, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(overloaded(
                 format!("shard {shard} dropped the request without an answer"),
                 RETRY_GONE_MS,
             )),
-            Err(_) => Err(overloaded(
-                format!(
-                    "shard {shard} did not answer within {} ms, and may still act on the request",
-                    self.answer_max.as_millis()
-                ),
-                RETRY_GONE_MS,
-            )),
+            Err(_) => {
+                let ms = answer_max.as_millis();
+                let message = format!("shard {shard} did not answer within {ms} ms, {late}");
+                Err(overloaded(message, RETRY_GONE_MS))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The way of events to the owners of their tenants.
 
+use super::durable::Held;
 use super::frames::refusal;
 use super::ledger::Place;
 use super::{MeshMail, Node, PartMail, PeerId};
@@ -26,6 +27,7 @@ struct Incoming<'a> {
 pub(super) struct Turned {
     pub(super) from: ReplyTo,
     pub(super) sequence: Sequence,
+    pub(super) durable: bool,
 }
 
 impl<P: Programs, M: Memory> Node<P, M> {
@@ -169,9 +171,9 @@ impl<P: Programs, M: Memory> Node<P, M> {
 
     fn apply_own(&mut self, frame: &Incoming<'_>, sequence: Sequence, part: &Part<'_>) {
         let to = self.reply_to(frame.id);
-        let ask_names = frame.named.is_none();
+        let (ask_names, durable) = (frame.named.is_none(), self.asks_durable(frame.id));
         let origin =
-            Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names, durable: false };
+            Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names, durable };
         match frame.named {
             None => self.shard.on_events(self.now_ms, &origin, part, &mut self.fx),
             Some(events) => {
@@ -203,6 +205,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             from: self.reply_to(frame.id),
             seq: frame.seq,
             sequence,
+            durable: self.asks_durable(frame.id),
             base_ms: frame.part.base_ms,
             span: frame.part.span,
             records,
@@ -220,35 +223,44 @@ impl<P: Programs, M: Memory> Node<P, M> {
         (base_ms, span): (u64, Span),
     ) {
         self.departures.leaves(sequence.lane);
-        let (from, seq) = (self.reply_to(id), sequence.seq);
+        let (from, seq, durable) = (self.reply_to(id), sequence.seq, self.asks_durable(id));
         let (records, names) = (Vec::new(), Vec::new());
-        let mail = PartMail { from, seq, sequence, base_ms, span, records, names };
+        let mail = PartMail { from, seq, sequence, base_ms, span, durable, records, names };
         self.post(shard, MeshMail::Part(Box::new(mail)));
     }
 
     /// A part from another shard.
     pub(super) fn on_part(&mut self, mail: PartMail) {
-        let PartMail { from, seq, sequence, base_ms, span, mut records, names } = mail;
+        let PartMail { from, seq, sequence, base_ms, span, durable, mut records, names } = mail;
         let named = names.iter().map(|(kind, name)| (*kind, TenantId::of(name).0, &**name));
         let ask_names = names.is_empty();
-        let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names, durable: false };
+        let origin = Origin { to: from, seq, sequence: Some(sequence), ask_names, durable };
         let part = Part { base_ms, span, records: &records };
         self.shard.on_events_named(self.now_ms, &origin, &part, named, &mut self.fx);
         records.clear();
-        self.answer_part(Turned { from, sequence }, records);
+        self.answer_part(Turned { from, sequence, durable }, records);
     }
 
     /// Tells the shard that sent a part what the effects say became of it.
     pub(super) fn answer_part(&mut self, part: Turned, records: Vec<EventRecord>) {
-        let Turned { from, sequence } = part;
+        let Turned { from, sequence, durable } = part;
+        let mut held = None;
         // The answer travels with the part's memory, not as an effect.
         let outcome = match self.fx.list.remove(0) {
+            Effect::Accepted { lsn, .. } if durable && lsn > self.waiters.durable => {
+                held = Some(lsn);
+                Ok(())
+            }
             // An index within the part means nothing to who sent the frame.
             Effect::Refused { why, .. } => Err(Refused { index: None, ..why }),
             Effect::Accepted { .. } | Effect::Need { .. } | Effect::Publish { .. } => Ok(()),
         };
         self.run_effects();
         let (owner, lane, seq) = (self.config.shard, sequence.lane, sequence.seq);
+        if let Some(lsn) = held {
+            self.keep_records(records);
+            return self.hold_back(lsn, Held::Part { to: from, lane, seq });
+        }
         let (shard, _) = super::peer_ref::peer_of(from);
         let done = MeshMail::PartDone { to: from, lane, owner, seq, outcome, records };
         self.post(shard, done);

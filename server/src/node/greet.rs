@@ -59,9 +59,9 @@ impl Departures {
 
 impl<P: Programs, M: Memory> Node<P, M> {
     pub(super) fn on_hello(&mut self, id: PeerId, which: (u8, u32), hello: &Hello<'_>) {
-        if hello.ack == AckMode::Durable {
-            let message = "acknowledgement mode durable needs the log, which this version does \
-                           not have: use applied"
+        if hello.ack == AckMode::Durable && self.shard.log().is_none() {
+            let message = "acknowledgement mode durable needs a log, and this server has none: \
+                           use applied, or start it with --data-dir and without --no-log"
                 .to_owned();
             return self.end(id, which, &refusal(Refusal::Unsupported, message));
         }

@@ -1,5 +1,6 @@
 //! Mail from other shards, and the effects of the own one.
 
+use super::durable::Held;
 use super::frames::write_refusal;
 use super::peer::Life;
 use super::peer_ref::peer_of;
@@ -77,8 +78,13 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let mut asked: Option<ReplyTo> = None;
         for effect in fx.list.drain(..) {
             match effect {
-                Effect::Accepted { to, seq, .. } => {
-                    self.on_part_done(peer_of(to).1, self.config.shard, seq, Ok(()));
+                Effect::Accepted { to, seq, lsn, .. } => {
+                    let id = peer_of(to).1;
+                    if self.must_wait(id, lsn) {
+                        self.hold_back(lsn, Held::Frame { id, seq });
+                    } else {
+                        self.on_part_done(id, self.config.shard, seq, Ok(()));
+                    }
                 }
                 Effect::Refused { to, seq, why } => {
                     self.on_part_done(peer_of(to).1, self.config.shard, seq, Err(why));

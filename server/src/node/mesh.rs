@@ -119,6 +119,8 @@ pub struct PartMail {
     pub span: Span,
     /// The records.
     pub records: Vec<EventRecord>,
+    /// Answer only once it is on the disk.
+    pub durable: bool,
     /// Names that came with the events; empty when they came as ids.
     pub names: Vec<(NameKind, Box<str>)>,
 }
@@ -132,6 +134,8 @@ pub struct TextMail {
     pub sequence: Sequence,
     /// The times of the whole frame.
     pub span: Span,
+    /// Answer only once it is on the disk.
+    pub durable: bool,
     /// The owner's texts as a TEXT frame of their own.
     pub frame: Vec<u8>,
 }

@@ -7,6 +7,7 @@
 //! ```text
 //!   on_bytes ─▶ inbox ─▶ frames ─▶ events ──┬─▶ shard (own tenants) ─▶ effects ─▶ peers' out
 //!                                           └─▶ outbox (others')   ─▶ mesh
+//!   on_durable ─▶ answers that waited for the disk ─▶ peers, outbox
 //!   on_mail  ─▶ mail ─────────────────────────▶ shard, peers
 //!   end_turn ─▶ acknowledgements, then whatever lies in `out` is the driver's to send
 //! ```
@@ -16,6 +17,7 @@
 //! - every queue here is bounded: `out` and `updates` a connection, `outbox` a shard;
 //! - a connection that has ended is never answered: its generation has passed.
 
+mod durable;
 mod events;
 mod frames;
 mod greet;
@@ -31,6 +33,7 @@ mod texts;
 mod turn;
 mod vnodes;
 
+pub use durable::{DURABLE_WAITERS_MAX, LOG_BACKLOG_BYTES_MAX};
 pub use mesh::{
     AskMail, MESH_BATCH_MAX, MESH_BATCHES_MAX, MESH_OUTBOX_MAX, MeshMail, PartMail, TextMail,
 };
@@ -39,9 +42,10 @@ pub use peer_ref::PeerId;
 pub use turn::Output;
 pub use vnodes::Vnodes;
 
-use crate::desk::clerk::{ShardFacts, answer_mail};
+use crate::desk::clerk::{ShardFacts, answer_mail, ingest_mail};
 use crate::desk::host::DeskPrograms;
 use crate::desk::mail::DeskMail;
+use durable::{Held, Waiters};
 use greet::Departures;
 use ledger::CreditBudget;
 use peer::Peer;
@@ -83,6 +87,9 @@ pub struct Node<P, M> {
     departures: Departures,
     /// Peers with frames held back that may go on.
     held: Vec<PeerId>,
+    /// Answers that wait for the disk.
+    waiters: Waiters,
+    now_us: u64,
     draining: bool,
     next_anonymous: u64,
     scanned_ms: u64,
@@ -115,16 +122,22 @@ pub struct NodeStats {
     pub buffered_high: u64,
     /// The most they can be with the connections there are.
     pub buffered_max: u64,
+    /// Answers that wait for the disk now.
+    pub durable_waiters: u64,
+    /// Most of them ever.
+    pub durable_waiters_high: u64,
     /// Credit granted beyond the initial one: now, most, limit.
     pub credit: (u64, u64, u64),
 }
 
 impl<P: Programs, M: Memory> Node<P, M> {
     /// A node around a shard, at this time.
-    pub fn new(config: NodeConfig, shard: Shard<P, M>, now_ms: u64) -> Self {
+    pub fn new(config: NodeConfig, mut shard: Shard<P, M>, now_ms: u64) -> Self {
         let shards = usize::from(config.vnodes.shards());
         Self {
             clock: shard.config().clock,
+            waiters: Waiters::new(shard.log().as_deref()),
+            now_us: 0,
             shard,
             now_ms,
             peers: Vec::new(),
@@ -224,6 +237,19 @@ impl<P: Programs, M: Memory> Node<P, M> {
     where
         P: DeskPrograms,
     {
+        if let DeskMail::Ingest(ingest) = mail {
+            if self.is_log_congested() {
+                return ingest.refuse_for_the_log();
+            }
+            let parked = ingest_mail(&mut self.shard, self.now_ms, ingest);
+            match parked.lsn() {
+                Some(lsn) if lsn > self.waiters.durable => {
+                    self.hold_back(lsn, Held::Desk(parked));
+                }
+                Some(_) | None => parked.answer(),
+            }
+            return;
+        }
         answer_mail(&mut self.shard, self.now_ms, mail, facts);
     }
 
@@ -235,6 +261,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
         counts.buffered_high = counts.buffered_high.max(counts.buffered_bytes);
         counts.buffered_max = counts.peers * peer::BUFFERED_BYTES_MAX as u64;
         counts.outbox_now = self.outbox.iter().map(VecDeque::len).max().unwrap_or(0) as u64;
+        counts.durable_waiters = self.waiters.len() as u64;
+        counts.durable_waiters_high = self.waiters.high;
         counts.credit = (self.credit.used, self.credit.used_high, self.credit.credit_bytes_max);
         *counts
     }

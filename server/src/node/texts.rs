@@ -63,7 +63,8 @@ impl<P: Programs, M: Memory> Node<P, M> {
         events: &TextEvents<'_>,
     ) {
         let (to, seq) = (self.reply_to(id), sequence.seq);
-        let origin = Origin { to, seq, sequence: Some(sequence), ask_names: false, durable: false };
+        let durable = self.asks_durable(id);
+        let origin = Origin { to, seq, sequence: Some(sequence), ask_names: false, durable };
         let (map, mine) = (&self.config.vnodes, self.config.shard);
         let names = tenants_of(events).filter(|&(_, id, _)| map.owner(TenantId(id)) == mine);
         self.shard.on_texts(self.now_ms, &origin, part, names, &mut self.fx);
@@ -89,13 +90,14 @@ impl<P: Programs, M: Memory> Node<P, M> {
         }
         writer.finish();
         self.counts.events_forwarded += count;
-        let mail = TextMail { from: self.reply_to(id), sequence, span: events.span, frame };
+        let (from, durable) = (self.reply_to(id), self.asks_durable(id));
+        let mail = TextMail { from, sequence, span: events.span, durable, frame };
         self.post(shard, MeshMail::Texts(Box::new(mail)));
     }
 
     /// Texts from another shard.
     pub(super) fn on_text_mail(&mut self, mail: &TextMail) {
-        let TextMail { from, sequence, span, ref frame } = *mail;
+        let TextMail { from, sequence, span, durable, ref frame } = *mail;
         let Split::Frame(header, body) = split(frame) else {
             unreachable!("another shard wrote a whole frame")
         };
@@ -110,11 +112,11 @@ impl<P: Programs, M: Memory> Node<P, M> {
             seq: sequence.seq,
             sequence: Some(sequence),
             ask_names: false,
-            durable: false,
+            durable,
         };
         let (part, names) = (part_of(&events, &texts), tenants_of(&events));
         self.shard.on_texts(self.now_ms, &origin, &part, names, &mut self.fx);
-        self.answer_part(Turned { from, sequence }, Vec::new());
+        self.answer_part(Turned { from, sequence, durable }, Vec::new());
     }
 }
 
