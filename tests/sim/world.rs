@@ -1,0 +1,771 @@
+//! One world: a server, its clients and the network between them under one clock, all of it moved
+//! by one queue of what is due, all of it drawn from one seed.
+//!
+//! ```text
+//! due:  turn of a shard · bytes land · client wakes · push · question · fault · server starts …
+//!
+//! busy: pushes and faults  ─▶  healing: no faults, until nothing is held  ─▶  every tenant judged
+//! ```
+//!
+//! Invariant: nothing here depends on anything but the plan: no clock, no thread, no order of a
+//! hash table. So a seed replays exactly.
+
+use crate::client::{Client, Heard, Question, Speaker};
+use crate::dice::Dice;
+use crate::oracle::{Heir, Moment, Oracle};
+use crate::plan::{Plan, Planted};
+use crate::server::{Server, shard_of};
+use crate::trace::Trace;
+use crate::wire::Wire;
+use std::collections::BTreeMap;
+use trendsrv_client::{Answer, SessionConfig};
+use trendsrv_proto::{Clock, Rank};
+use trendsrv_shard::Grid;
+
+/// How a world went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) hash: u64,
+    pub(crate) steps: u64,
+    /// What went wrong.
+    pub(crate) violation: Option<String>,
+    /// The last steps, when they were asked for.
+    pub(crate) last: String,
+    pub(crate) summary: Summary,
+}
+
+/// What happened in a world, so that worlds that try nothing are seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) events: u64,
+    pub(crate) answers: u64,
+    pub(crate) connections: u64,
+    pub(crate) crashes: u64,
+    pub(crate) cuts: u64,
+    pub(crate) refusals: u64,
+}
+
+/// Something due at a time.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Turn(usize),
+    LandUp(u64),
+    LandDown(u64),
+    Wake(usize),
+    Connect(usize),
+    /// A client hears that its connection is gone.
+    Lost(u64),
+    /// A shard hears that a connection is gone.
+    Gone(u64),
+    Push,
+    Ask,
+    Fault,
+    EndIdle(u32),
+    Stop(u32),
+    Start,
+}
+
+/// See the module header.
+pub(crate) struct World {
+    plan: Plan,
+    dice: Dice,
+    net: Dice,
+    trace: Trace,
+    now_us: u64,
+    /// What jumps of the clock add.
+    jumped_ms: u64,
+    /// When the clock jumped or a server started last.
+    upset_us: u64,
+    queue: BTreeMap<(u64, u64), Due>,
+    queued: u64,
+    server: Option<Server>,
+    /// Counts servers.
+    life: u32,
+    draining: bool,
+    wires: BTreeMap<u64, Wire>,
+    clients: Vec<Client>,
+    oracle: Oracle,
+    pushes_left: u64,
+    healing: bool,
+    /// Questions that must still be answered: tenant, and how far ahead they ask.
+    judging: Vec<(usize, u64)>,
+    summary: Summary,
+}
+
+/// Runs the world of a plan to its end.
+pub(crate) fn run(plan: &Plan, told_max: usize) -> Outcome {
+    let mut world = World::new(plan.clone(), told_max);
+    let ran = world.run();
+    let summary = world.summary();
+    let violation = ran.err().map(|why| format!("{why} (at {} us)", world.now_us));
+    Outcome {
+        hash: world.trace.hash(),
+        steps: world.trace.steps(),
+        violation,
+        last: world.trace.last(),
+        summary,
+    }
+}
+
+impl World {
+    fn new(plan: Plan, told_max: usize) -> Self {
+        let mut dice = Dice::new(plan.seed ^ 0x5eed);
+        let grid = Grid::new(plan.window_ms, plan.slide_ms).expect("plans have good grids");
+        let oracle = Oracle::new(grid, plan.clock, plan.tenants, plan.topics, dice.below(1 << 20));
+        Self {
+            net: dice.fork(),
+            dice,
+            trace: Trace::new(told_max),
+            now_us: 0,
+            jumped_ms: 0,
+            upset_us: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            server: None,
+            life: 0,
+            draining: false,
+            wires: BTreeMap::new(),
+            clients: Vec::new(),
+            oracle,
+            pushes_left: plan.pushes,
+            healing: false,
+            judging: Vec::new(),
+            summary: Summary::default(),
+            plan,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        self.begin()?;
+        self.until(BUSY_US_MAX, |world| world.pushes_left == 0)?;
+        self.healing = true;
+        self.trace.tell(self.now_us, format_args!("healing"));
+        self.until(HEALING_US_MAX, |world| {
+            world.server.is_some()
+                && !world.draining
+                && world.clients.iter().all(|c| c.holds() == 0)
+        })?;
+        // What waits for its pane opens.
+        let settled_us = self.now_us + 6_000_000;
+        self.until(10_000_000, |world| world.now_us >= settled_us)?;
+        self.judge_all()
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        let readers = (0..self.plan.readers).map(|reader| SessionConfig {
+            seed: reader as u64,
+            software: "reader".to_owned(),
+            ..SessionConfig::default()
+        });
+        let configs: Vec<SessionConfig> =
+            readers.chain(self.plan.producers.iter().cloned()).collect();
+        for config in configs {
+            self.clients.push(Client::new(config)?);
+            self.wake(self.clients.len() - 1, 0);
+        }
+        self.start();
+        for due in [Due::Push, Due::Ask, Due::Fault] {
+            self.queue_in(1_000, due);
+        }
+        Ok(())
+    }
+
+    /// Runs until something holds.
+    fn until(&mut self, us_max: u64, holds: impl Fn(&Self) -> bool) -> Result<(), String> {
+        let end_us = self.now_us + us_max;
+        while !holds(self) {
+            let Some(((at_us, _), due)) = self.queue.pop_first() else {
+                return Err("nothing is due any more".to_owned());
+            };
+            self.now_us = self.now_us.max(at_us);
+            if self.now_us > end_us {
+                return Err(format!("no end after {us_max} us: {}", self.state()));
+            }
+            if self.trace.steps() > STEPS_MAX {
+                return Err(format!("no end after {STEPS_MAX} steps: {}", self.state()));
+            }
+            self.step(due)?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> String {
+        let clients = self.clients.iter().map(|client| {
+            format!("{:?} holds {}, {:?}", client.session.state(), client.holds(), client.refusals)
+        });
+        format!("server {}, {}", self.server.is_some(), clients.collect::<Vec<_>>().join("; "))
+    }
+
+    fn step(&mut self, due: Due) -> Result<(), String> {
+        match due {
+            Due::Turn(shard) => self.turn(shard),
+            Due::LandUp(key) => self.land_up(key),
+            Due::LandDown(key) => self.land_down(key)?,
+            Due::Wake(client) => self.on_wake(client)?,
+            Due::Connect(client) => self.connect(client)?,
+            Due::Lost(key) => self.lose(key)?,
+            Due::Gone(key) => {
+                self.note("gone", [key, 0, 0]);
+                if let (Some(server), Some(wire)) = (&mut self.server, self.wires.get_mut(&key))
+                    && wire.life == self.life
+                {
+                    server.close(key, wire);
+                    self.wake_shards();
+                }
+            }
+            Due::Push => self.push()?,
+            Due::Ask => self.ask_any()?,
+            Due::Fault => self.fault()?,
+            Due::EndIdle(life) => {
+                if let Some(server) = self.server.as_mut().filter(|_| life == self.life) {
+                    server.nodes.iter_mut().for_each(trendsrv_server::node::Node::end_idle);
+                    self.wake_shards();
+                }
+            }
+            Due::Stop(life) => {
+                if life == self.life && self.server.is_some() {
+                    self.crash("stop");
+                }
+            }
+            Due::Start => self.start(),
+        }
+        Ok(())
+    }
+
+    // Time.
+
+    fn now_ms(&self) -> u64 {
+        self.plan.start_ms + self.now_us / 1_000 + self.jumped_ms
+    }
+
+    fn queue_in(&mut self, after_us: u64, due: Due) {
+        self.queue_at(self.now_us + after_us, due);
+    }
+
+    fn queue_at(&mut self, at_us: u64, due: Due) {
+        self.queued += 1;
+        self.queue.insert((at_us, self.queued), due);
+    }
+
+    fn note(&mut self, what: &'static str, which: [u64; 3]) {
+        self.trace.step(self.now_us, what, which);
+    }
+
+    // Shards.
+
+    fn start(&mut self) {
+        if self.server.is_some() {
+            return;
+        }
+        self.life += 1;
+        self.draining = false;
+        self.upset_us = self.now_us;
+        let grid = self.server_grid();
+        let shards = (0..self.plan.shards).map(|_| {
+            let secret = self.dice.any();
+            shard_of(&self.plan, grid, secret)
+        });
+        let shards = shards.collect();
+        let server = Server::new(&self.plan, shards, 1, self.now_ms());
+        self.server = Some(server);
+        self.note("start", [self.life.into(), 0, 0]);
+        self.wake_shards();
+    }
+
+    /// The grid of the server, with the planted fault if any.
+    fn server_grid(&self) -> Grid {
+        let Plan { window_ms, slide_ms, .. } = self.plan;
+        let window_ms = match self.plan.planted {
+            Some(Planted::PaneTooMany) => window_ms + slide_ms,
+            Some(Planted::PaneTooFew) => window_ms - slide_ms,
+            None => window_ms,
+        };
+        Grid::new(window_ms, slide_ms).expect("a pane more or less is a good grid, too")
+    }
+
+    fn wake_shards(&mut self) {
+        let count = self.server.as_ref().map_or(0, |server| server.nodes.len());
+        for shard in 0..count {
+            let after_us = self.dice.of(5..=500);
+            self.turn_at(shard, self.now_us + after_us);
+        }
+    }
+
+    fn turn_at(&mut self, shard: usize, at_us: u64) {
+        let Some(server) = &mut self.server else { return };
+        if at_us < server.turn_at_us[shard] {
+            server.turn_at_us[shard] = at_us;
+            self.queue_at(at_us, Due::Turn(shard));
+        }
+    }
+
+    fn turn(&mut self, shard: usize) {
+        let now = (self.now_us, self.now_ms());
+        let Some(server) = &mut self.server else { return };
+        if server.turn_at_us.get(shard) != Some(&self.now_us) {
+            return;
+        }
+        server.turn_at_us[shard] = u64::MAX;
+        let turned = server.turn(shard, now, &mut self.wires, &mut self.net);
+        self.note("turn", [shard as u64, turned.bytes, turned.lands.len() as u64]);
+        for (key, at_us) in turned.lands {
+            self.queue_at(at_us, Due::LandDown(key));
+        }
+        for (to, at_us) in turned.mails {
+            self.turn_at(to, at_us);
+        }
+        let after_us = if turned.more { self.dice.of(5..=300) } else { IDLE_TURN_US };
+        self.turn_at(shard, self.now_us + after_us);
+    }
+
+    /// The server is gone at once, and nothing of what it knew is left.
+    fn crash(&mut self, why: &'static str) {
+        self.note(why, [self.life.into(), 0, 0]);
+        self.server = None;
+        self.draining = false;
+        self.summary.crashes += 1;
+        self.oracle.forgotten();
+        let open: Vec<u64> =
+            self.wires.iter().filter(|(_, wire)| wire.at_server).map(|(key, _)| *key).collect();
+        for key in open {
+            let wire = self.wires.get_mut(&key).expect("it was listed");
+            wire.at_server = false;
+            wire.up.close();
+            wire.down.cut(&mut self.net);
+            let after_us = self.dice.of(1..=200_000);
+            self.queue_in(after_us, Due::Lost(key));
+        }
+        let after_us = self.dice.of(10_000..=3_000_000);
+        self.queue_in(after_us, Due::Start);
+    }
+
+    // Connections.
+
+    fn connect(&mut self, index: usize) -> Result<(), String> {
+        let now_ms = self.now_ms();
+        if !self.clients[index].connects || self.clients[index].wire.is_some() {
+            return Ok(());
+        }
+        self.clients[index].connects = false;
+        let Some(server) = self.server.as_mut().filter(|_| !self.draining) else {
+            self.note("no server", [index as u64, 0, 0]);
+            self.clients[index].session.handle_disconnect(now_ms);
+            return self.on_wake(index);
+        };
+        let shard = self.net.index(server.nodes.len());
+        let key = self.wires.keys().next_back().map_or(1, |last| last + 1);
+        let mut wire = Wire::new(index, (self.life, shard), self.plan.weather);
+        server.accept(key, &mut wire);
+        self.wires.insert(key, wire);
+        self.summary.connections += 1;
+        self.note("connect", [index as u64, key, shard as u64]);
+        let client = &mut self.clients[index];
+        client.wire = Some(key);
+        client.session.handle_connected(now_ms);
+        self.turn_at(shard, self.now_us + 10);
+        self.on_wake(index)
+    }
+
+    fn land_up(&mut self, key: u64) {
+        let Some(wire) = self.wires.get_mut(&key) else { return };
+        if wire.up.land(self.now_us) && wire.at_server {
+            let shard = wire.shard;
+            self.note("land up", [key, 0, 0]);
+            let after_us = self.dice.of(5..=100);
+            self.turn_at(shard, self.now_us + after_us);
+        }
+    }
+
+    fn land_down(&mut self, key: u64) -> Result<(), String> {
+        let now_us = self.now_us;
+        let Some(wire) = self.wires.get_mut(&key) else { return Ok(()) };
+        if !wire.down.land(now_us) || !wire.at_client {
+            return Ok(());
+        }
+        if now_us < wire.unread_until_us {
+            let at_us = wire.unread_until_us;
+            self.queue_at(at_us, Due::LandDown(key));
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut wire.down.arrived);
+        let (index, shard, ended) = (wire.client, wire.shard, wire.down.ended);
+        let writable = wire.wants_writable && wire.at_server;
+        let living = wire.life == self.life && self.server.is_some();
+        let speaker = if living { Speaker::Living } else { Speaker::Dead(Heir::Nothing) };
+        self.note("land down", [key, bytes.len() as u64, ended.into()]);
+        if writable {
+            self.turn_at(shard, now_us + 10);
+        }
+        let now_ms = self.now_ms();
+        let trace = &mut self.trace;
+        let mut heard = |frame: &[u8]| trace.frames(now_us, &format!("{index} hears"), frame);
+        self.clients[index].hear(now_ms, &bytes, speaker, (&mut self.oracle, &mut heard))?;
+        self.act(index, living)?;
+        if ended && self.clients[index].wire == Some(key) {
+            return self.lose(key);
+        }
+        self.on_wake(index)
+    }
+
+    /// Does what a client has heard.
+    fn act(&mut self, index: usize, living: bool) -> Result<(), String> {
+        while let Some(heard) = self.clients[index].next_heard()? {
+            match heard {
+                Heard::Close => self.close_by_client(index),
+                // Whoever said it is gone, and what it knew with it.
+                _ if !living => {}
+                Heard::Answer(question, answer) => self.answered(&question, &answer)?,
+                Heard::Unknown(question) => self.unknown(&question)?,
+                Heard::Stale(question) => {
+                    self.judging.push((question.tenant, question.ahead_ms));
+                }
+                Heard::Update(tenant, answer) => {
+                    let now_ms = self.now_ms();
+                    let moment = Moment { acks: 0, asked_ms: 0, now_ms, at_ms: None, opened_ms: 0 };
+                    self.summary.answers += 1;
+                    self.oracle.judge(tenant, &answer, &moment)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn close_by_client(&mut self, index: usize) {
+        let Some(key) = self.clients[index].wire else { return };
+        self.note("close", [index as u64, key, 0]);
+        self.clients[index].forget_connection();
+        let Some(wire) = self.wires.get_mut(&key) else { return };
+        wire.at_client = false;
+        wire.down.close();
+        let weather = wire.weather;
+        let at_us = wire.up.end(self.now_us, &weather, &mut self.net);
+        self.queue_at(at_us, Due::LandUp(key));
+    }
+
+    /// A client hears that its connection is gone.
+    fn lose(&mut self, key: u64) -> Result<(), String> {
+        let now_ms = self.now_ms();
+        let Some(wire) = self.wires.get_mut(&key) else { return Ok(()) };
+        let index = wire.client;
+        if self.clients[index].wire != Some(key) {
+            return Ok(());
+        }
+        self.note("lost", [index as u64, key, 0]);
+        self.close_by_client(index);
+        self.clients[index].session.handle_disconnect(now_ms);
+        self.clients[index].settle(Speaker::Living, &mut self.oracle)?;
+        self.act(index, false)?;
+        self.on_wake(index)
+    }
+
+    // Clients.
+
+    fn wake(&mut self, index: usize, after_us: u64) {
+        let at_us = self.now_us + after_us;
+        if at_us < self.clients[index].wakes_us {
+            self.clients[index].wakes_us = at_us;
+            self.queue_at(at_us, Due::Wake(index));
+        }
+    }
+
+    fn on_wake(&mut self, index: usize) -> Result<(), String> {
+        let (now_us, now_ms) = (self.now_us, self.now_ms());
+        let client = &mut self.clients[index];
+        if client.wakes_us <= now_us {
+            client.wakes_us = u64::MAX;
+        }
+        client.session.handle_timeout(now_ms);
+        client.settle(Speaker::Living, &mut self.oracle)?;
+        self.act(index, true)?;
+        let client = &mut self.clients[index];
+        let wants = client.session.reconnect_at().is_some_and(|at_ms| at_ms <= now_ms);
+        if wants && !client.connects && client.wire.is_none() {
+            client.connects = true;
+            let after_us = self.dice.of(20..=5_000);
+            self.queue_in(after_us, Due::Connect(index));
+        }
+        let client = &mut self.clients[index];
+        while let Some(bytes) = client.session.poll_transmit(now_ms) {
+            let Some(key) = client.wire else { break };
+            self.trace.frames(now_us, "sends", bytes);
+            let wire = self.wires.get_mut(&key).expect("wires are kept");
+            let weather = wire.weather;
+            for at_us in wire.up.send(now_us, bytes, &weather, &mut self.net) {
+                self.queued += 1;
+                self.queue.insert((at_us, self.queued), Due::LandUp(key));
+            }
+        }
+        if !client.connects
+            && let Some(at_ms) = client.session.next_timeout()
+        {
+            let after_ms = at_ms.saturating_sub(now_ms).max(1);
+            self.wake(index, after_ms * 1_000);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self) -> Result<(), String> {
+        if self.pushes_left == 0 {
+            return Ok(());
+        }
+        self.pushes_left -= 1;
+        let index = self.plan.readers + self.dice.index(self.plan.producers.len());
+        let now_ms = self.now_ms();
+        for _ in 0..self.dice.of(1..=6) {
+            let tenant = self.dice.index(self.plan.tenants);
+            let as_text = self.dice.percent(30);
+            let topic = self.dice.index(self.plan.topics);
+            let other = self.dice.index(self.plan.topics);
+            let mut topics = vec![topic];
+            if as_text && other != topic {
+                topics.push(other);
+            }
+            let ts_ms = match self.dice.below(10) {
+                0 => now_ms + self.dice.below(4_900),
+                1..=4 => now_ms,
+                _ => now_ms - self.dice.below(self.plan.behind_ms_max + 1),
+            };
+            let client = &mut self.clients[index];
+            client.push(now_ms, tenant, topics, (ts_ms, as_text), &mut self.oracle)?;
+        }
+        if self.dice.percent(10) {
+            self.clients[index].session.flush();
+        }
+        self.note("push", [index as u64, self.oracle.events.len() as u64, 0]);
+        self.on_wake(index)?;
+        let after_us = self.dice.of(1..=self.plan.push_gap_us_max);
+        self.queue_in(after_us, Due::Push);
+        Ok(())
+    }
+
+    // Questions.
+
+    fn ask_any(&mut self) -> Result<(), String> {
+        let after_us = self.dice.of(1_000..=400_000);
+        self.queue_in(after_us, Due::Ask);
+        let index = self.dice.index(self.clients.len());
+        let tenant = self.dice.index(self.plan.tenants);
+        if !self.healing && index < self.plan.readers && self.dice.percent(20) {
+            let client = &mut self.clients[index];
+            if client.subscriptions.len() < 8
+                && let Some(tag) =
+                    client.session.subscribe(self.oracle.tenants[tenant].id, 100, Rank::Count)
+            {
+                client.subscriptions.insert(tag, tenant);
+            }
+        }
+        self.ask(index, tenant, 0)?;
+        Ok(())
+    }
+
+    /// Asks for a tenant's answer as of later; `false` when the client cannot ask now.
+    fn ask(&mut self, index: usize, tenant: usize, ahead_ms: u64) -> Result<bool, String> {
+        let now_ms = self.now_ms();
+        let at_ms = (ahead_ms > 0).then(|| match self.plan.clock {
+            Clock::Wall => now_ms + ahead_ms,
+            Clock::Event => self.newest_ms(tenant) + ahead_ms,
+        });
+        let calm = self.now_us >= self.upset_us + 1_000_000;
+        let opened_ms = if calm { now_ms - 1_000 } else { 0 };
+        let moment =
+            Moment { acks: self.oracle.acks(), asked_ms: now_ms, now_ms, at_ms, opened_ms };
+        let id = self.oracle.tenants[tenant].id;
+        let client = &mut self.clients[index];
+        let Some(tag) = client.session.query(id, at_ms, 100, Rank::Count) else {
+            return Ok(false);
+        };
+        client.questions.insert(tag, Question { tenant, ahead_ms, moment });
+        self.note("ask", [index as u64, tenant as u64, ahead_ms]);
+        self.on_wake(index)?;
+        Ok(true)
+    }
+
+    fn newest_ms(&self, tenant: usize) -> u64 {
+        let events = self.oracle.events.iter().filter(|event| event.tenant == tenant);
+        events.map(|event| event.ts_ms).max().unwrap_or(self.plan.start_ms)
+    }
+
+    fn answered(&mut self, question: &Question, answer: &Answer) -> Result<(), String> {
+        self.summary.answers += 1;
+        let moment = Moment { now_ms: self.now_ms(), ..question.moment };
+        self.oracle.judge(question.tenant, answer, &moment)
+    }
+
+    fn unknown(&mut self, question: &Question) -> Result<(), String> {
+        self.summary.answers += 1;
+        let moment = Moment { now_ms: self.now_ms(), ..question.moment };
+        self.oracle.judge_unknown(question.tenant, &moment)
+    }
+
+    /// Asks for every tenant now and for later times, until all is answered.
+    fn judge_all(&mut self) -> Result<(), String> {
+        let (window, slide) = (self.plan.window_ms, self.plan.slide_ms);
+        for tenant in 0..self.plan.tenants {
+            for ahead_ms in [0, slide, window / 2, window - slide, window] {
+                self.judging.push((tenant, ahead_ms));
+            }
+        }
+        let end_us = self.now_us + JUDGING_US_MAX;
+        loop {
+            while let Some((tenant, ahead_ms)) = self.judging.pop() {
+                if !self.ask(0, tenant, ahead_ms)? {
+                    self.judging.push((tenant, ahead_ms));
+                    break;
+                }
+            }
+            if self.judging.is_empty() && self.clients[0].questions.is_empty() {
+                return Ok(());
+            }
+            if self.now_us > end_us {
+                return Err(format!("questions stay without answers: {}", self.state()));
+            }
+            let until_us = self.now_us + 10_000;
+            self.until(60_000_000, |world| world.now_us >= until_us)?;
+        }
+    }
+
+    // What goes wrong.
+
+    fn fault(&mut self) -> Result<(), String> {
+        let faults = self.plan.faults;
+        if self.healing || faults.gap_us == 0 {
+            return Ok(());
+        }
+        let after_us = self.dice.of(1..=2 * faults.gap_us);
+        self.queue_in(after_us, Due::Fault);
+        let shares = [
+            faults.cut,
+            faults.half_close,
+            faults.stall,
+            faults.jump,
+            faults.crash,
+            faults.drain,
+            faults.begin_anew,
+        ];
+        let sum: u64 = shares.iter().sum();
+        if sum == 0 {
+            return Ok(());
+        }
+        let (mut at, mut kind) = (self.dice.below(sum), 0);
+        while at >= shares[kind] {
+            at -= shares[kind];
+            kind += 1;
+        }
+        match kind {
+            0 => self.cut(),
+            1 => self.half_close(),
+            2 => self.stall(),
+            3 => self.jump(),
+            4 if self.server.is_some() => self.crash("crash"),
+            5 => self.drain(),
+            6 => self.begin_anew()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn any_wire(&mut self) -> Option<u64> {
+        let open = |wire: &&Wire| wire.at_client && wire.at_server;
+        let open: Vec<u64> =
+            self.wires.iter().filter(|(_, wire)| open(wire)).map(|(key, _)| *key).collect();
+        (!open.is_empty()).then(|| self.dice.pick(&open))
+    }
+
+    fn cut(&mut self) {
+        let Some(key) = self.any_wire() else { return };
+        self.note("cut", [key, 0, 0]);
+        self.summary.cuts += 1;
+        let wire = self.wires.get_mut(&key).expect("it is open");
+        wire.up.cut(&mut self.net);
+        wire.down.cut(&mut self.net);
+        // Otherwise only its own patience tells the client.
+        if self.dice.percent(80) {
+            let after_us = self.dice.of(0..=1_000_000);
+            self.queue_in(after_us, Due::Lost(key));
+        }
+        let longest_us = self.dice.pick(&[1_000, 500_000, 20_000_000]);
+        let after_us = self.dice.of(0..=longest_us);
+        self.queue_in(after_us, Due::Gone(key));
+    }
+
+    fn half_close(&mut self) {
+        let Some(key) = self.any_wire() else { return };
+        self.note("half-close", [key, 0, 0]);
+        let wire = self.wires.get_mut(&key).expect("it is open");
+        let weather = wire.weather;
+        let at_us = wire.up.end(self.now_us, &weather, &mut self.net);
+        self.queue_at(at_us, Due::LandUp(key));
+    }
+
+    fn stall(&mut self) {
+        let Some(key) = self.any_wire() else { return };
+        let longest_us = self.dice.pick(&[50_000, 2_000_000, 12_000_000]);
+        let until_us = self.now_us + self.dice.of(1..=longest_us);
+        let which = self.dice.below(3);
+        self.note("stall", [key, which, until_us]);
+        let wire = self.wires.get_mut(&key).expect("it is open");
+        match which {
+            0 => {
+                for at_us in wire.up.stall(until_us) {
+                    self.queue_at(at_us, Due::LandUp(key));
+                }
+            }
+            1 => {
+                for at_us in wire.down.stall(until_us) {
+                    self.queue_at(at_us, Due::LandDown(key));
+                }
+            }
+            _ => wire.unread_until_us = until_us,
+        }
+    }
+
+    fn jump(&mut self) {
+        let Plan { window_ms, slide_ms, .. } = self.plan;
+        let far_ms = [300, 5_000, 31_000, 3 * slide_ms, window_ms / 2, window_ms + slide_ms];
+        let ms = self.dice.pick(&far_ms);
+        self.note("jump", [ms, 0, 0]);
+        self.jumped_ms += ms;
+        self.upset_us = self.now_us;
+        self.wake_shards();
+        for index in 0..self.clients.len() {
+            self.wake(index, 1);
+        }
+    }
+
+    fn drain(&mut self) {
+        let Some(server) = self.server.as_mut().filter(|_| !self.draining) else { return };
+        server.nodes.iter_mut().for_each(trendsrv_server::node::Node::drain);
+        self.draining = true;
+        self.note("drain", [self.life.into(), 0, 0]);
+        self.wake_shards();
+        self.queue_in(1_000_000, Due::EndIdle(self.life));
+        let after_us = self.dice.of(1_100_000..=3_000_000);
+        self.queue_in(after_us, Due::Stop(self.life));
+    }
+
+    /// A producer's program starts anew with the next epoch.
+    fn begin_anew(&mut self) -> Result<(), String> {
+        let index = self.plan.readers + self.dice.index(self.plan.producers.len());
+        self.note("begin anew", [index as u64, 0, 0]);
+        self.close_by_client(index);
+        self.clients[index].begin_anew(&mut self.oracle)?;
+        self.wake(index, 1);
+        Ok(())
+    }
+
+    fn summary(&self) -> Summary {
+        let refusals = self.clients.iter().flat_map(|client| client.refusals.values()).sum();
+        Summary { events: self.oracle.events.len() as u64, refusals, ..self.summary }
+    }
+}
+
+/// A shard with nothing to do looks at its clock this often.
+const IDLE_TURN_US: u64 = 50_000;
+/// Longest time that pushing may take.
+const BUSY_US_MAX: u64 = 3_600_000_000;
+/// Longest time until every event is acknowledged or given up once nothing goes wrong any more.
+const HEALING_US_MAX: u64 = 600_000_000;
+/// Longest time until every question of the end is answered.
+const JUDGING_US_MAX: u64 = 120_000_000;
+/// A world has an end.
+const STEPS_MAX: u64 = 2_000_000;
