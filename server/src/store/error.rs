@@ -16,6 +16,17 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
+    /// What was written is not safe.
+    #[error(
+        "cannot sync {path}: {source}. The server ends, because what a disk holds after a failed \
+         sync is not known: look after the disk, then start again"
+    )]
+    Sync {
+        /// Which file or directory.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A write of the log failed: what the disk holds is not known, so nothing goes on.
     #[error(
         "writing the log failed at {path}, offset {offset}, LSN {first_lsn} to {last_lsn}: \
@@ -107,9 +118,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn io(what: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+
+    pub(crate) fn sync(path: &str) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Sync { path, source }
     }
 
     pub(crate) fn damaged(path: &str, offset: u64, what: impl Into<String>) -> Self {

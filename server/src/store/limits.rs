@@ -12,6 +12,8 @@ pub const COMMIT_WAIT_US_MAX: u64 = 2_000;
 pub const SUPERBLOCK_EVERY_US: u64 = 100_000;
 /// Between two looks at spares that could not be made.
 pub const TICK_EVERY_US: u64 = 1_000_000;
+/// Zeros of a new spare that are written and synced at once.
+pub const SPARE_PIECE_BYTES: u64 = 4 << 20;
 /// Spare segments that are kept.
 pub const SPARES_MAX: usize = 2;
 /// A segment, unless the settings say otherwise.

@@ -15,23 +15,37 @@
 //! - nothing that was acknowledged is rewritten, or removed before what replaces it is safe;
 //! - a crash between any two operations of the disk leaves a directory that opens.
 
+mod begin;
 mod block;
 mod chore;
+mod chores;
+mod chunk;
 mod commit;
 mod committer;
 mod disk;
 mod error;
 pub mod layout;
 pub mod limits;
+mod log_reader;
 mod manifest;
+mod old_log;
+mod open;
+mod recover;
 mod segment;
+mod snapshot_file;
+mod spares;
 mod superblock;
 
+pub use begin::{Opened, Recovered};
 pub use block::Identity;
 pub use chore::{
     Chore, Done, Mark, Published, Section, SectionOf, Segment, SegmentStart, SnapshotPart,
 };
+pub use chores::Chores;
 pub use committer::{BatchSource, Committer, CommitterStart, Write};
 pub use disk::{Disk, RealDisk, is_full};
 pub use error::{Damage, StoreError};
+pub use log_reader::TornTail;
 pub use manifest::{Manifest, Settings, ShardManifest};
+pub use open::Store;
+pub use recover::{Progress, RecoveryFacts, RecoveryPhase, ShardRecovery};
