@@ -286,6 +286,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
     }
 
     fn post(&mut self, shard: u16, mail: MeshMail) {
+        assert_ne!(shard, self.config.shard, "nobody carries mail from a shard to itself");
         let box_of = &mut self.outbox[usize::from(shard)];
         box_of.push_back(mail);
         self.counts.outbox_high = self.counts.outbox_high.max(box_of.len() as u64);

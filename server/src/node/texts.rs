@@ -51,7 +51,11 @@ impl<P: Programs, M: Memory> Node<P, M> {
             }
         }
         for shard in waiting {
-            self.turn_again(shard, id, sequence, (part.base_ms, part.span));
+            if shard == mine {
+                self.apply_own_texts(id, sequence, &part_of(events, &[]), events);
+            } else {
+                self.turn_again(shard, id, sequence, (part.base_ms, part.span));
+            }
         }
     }
 
