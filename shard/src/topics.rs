@@ -18,6 +18,8 @@ use trendsrv_proto::{TopicId, fmix64};
 struct Entry {
     id: TopicId,
     references: u32,
+    /// Times it stands among the idle: a topic that came to rest again stands there twice.
+    resting: u32,
     /// When its name was asked for last, ms since the epoch; meaningful while `name` is `None`.
     asked_ms: u64,
     name: Option<Box<str>>,
@@ -82,6 +84,10 @@ impl Topics {
             if is_new {
                 entry.name = Some(name.into());
                 self.name_bytes += name.len();
+            }
+            if entry.references == 0 {
+                // Its events are on their way: it must not be the next to be forgotten.
+                self.rest(id);
             }
             return is_new;
         }
@@ -149,13 +155,16 @@ impl Topics {
             return false;
         }
         let (hash, secret) = (self.hash(id), self.secret);
-        let entry = Entry { id, references, asked_ms: 0, name };
+        let entry = Entry { id, references, resting: 0, asked_ms: 0, name };
         self.table.insert_unique(hash, entry, |entry| fmix64(entry.id.0 ^ secret));
         true
     }
 
     /// No window holds the topic; the one longest so is forgotten when too many rest.
     fn rest(&mut self, id: TopicId) {
+        let hash = self.hash(id);
+        let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) else { return };
+        entry.resting += 1;
         if self.idle.len() >= self.idle_max {
             self.forget_front();
         }
@@ -174,8 +183,14 @@ impl Topics {
     fn forget_front(&mut self) -> bool {
         let Some(id) = self.idle.pop_front() else { return false };
         let hash = self.hash(id);
-        let found = self.table.find_entry(hash, |entry| entry.id == id && entry.references == 0);
-        let Ok(found) = found else { return false };
+        let Ok(mut found) = self.table.find_entry(hash, |entry| entry.id == id) else {
+            return false;
+        };
+        let entry = found.get_mut();
+        entry.resting -= 1;
+        if entry.references > 0 || entry.resting > 0 {
+            return false;
+        }
         let (entry, _) = found.remove();
         self.name_bytes -= entry.name.map_or(0, |name| name.len());
         true
@@ -224,6 +239,31 @@ mod tests {
         assert_eq!(topics.name_bytes, "topic-0".len());
         assert!(!topics.open(TopicId(99)), "full of topics in use");
         assert_eq!((topics.unnamed_full, topics.len()), (1, 16));
+    }
+
+    #[test]
+    fn a_topic_that_came_to_rest_again_is_not_forgotten_for_its_first_rest() {
+        let mut topics = Topics::new(128, 3);
+        let of = |i: usize| TopicId::of(&format!("topic-{i}"));
+        topics.define(of(0), "topic-0");
+        for i in 1..16 {
+            topics.define(of(i), &format!("topic-{i}"));
+        }
+        // Told again, as by a text that speaks of it, while the idle are as many as there may be.
+        topics.define(of(0), "topic-0");
+        topics.define(of(16), "topic-16");
+        assert_eq!(
+            (topics.name(of(0)), topics.name(of(1))),
+            ("topic-0", ""),
+            "1 is the oldest now"
+        );
+        topics.open(of(2));
+        topics.close(of(2));
+        for i in 17..30 {
+            topics.define(of(i), &format!("topic-{i}"));
+        }
+        assert_eq!((topics.name(of(0)), topics.name(of(2))), ("topic-0", "topic-2"));
+        assert!(topics.idle.len() <= 16 && topics.len() <= 17);
     }
 
     #[test]
