@@ -62,9 +62,9 @@ fn another_address_needs_insecure_and_warns_loudly() {
 }
 
 #[test]
-fn what_this_version_lacks_is_refused_and_not_ignored() {
-    fails(&["--data-dir", "data"], &["data_dir", "not available", "--no-log"]);
-    fails(&["--no-log=false"], &["no_log", "no log"]);
+fn a_log_without_a_directory_is_refused() {
+    fails(&["--no-log=false"], &["no_log", "--data-dir"]);
+    fails(&["--snapshot-interval", "5s"], &["snapshot_interval", "--data-dir"]);
 }
 
 #[test]

@@ -5,15 +5,21 @@ use std::path::PathBuf;
 
 use super::cli::{
     CLOCK, CONNECTIONS_MAX, CORES, DATA_DIR, DEFAULT_PROGRAM, HTTP, INSECURE, LATENCY, LISTEN,
-    NO_LOG, PRODUCERS_MAX, PROGRAM_CACHE, PROGRAMS_DIR, SHARD_PORT_BASE, SHARDS, SLIDE,
-    TENANTS_MAX, TOPICS_MAX, WINDOW, WINDOW_MEMORY,
+    LOG_SEGMENT_BYTES, NO_LOG, PRODUCERS_MAX, PROGRAM_CACHE, PROGRAMS_DIR, SHARD_PORT_BASE, SHARDS,
+    SLIDE, SNAPSHOT_INTERVAL, TENANTS_MAX, TOPICS_MAX, WINDOW, WINDOW_MEMORY,
 };
 use super::layers::Layers;
-use super::limits::{CONNECTIONS_MAX_MAX, PRODUCERS_MAX_MAX, TENANTS_MAX_MAX, TOPICS_MAX_MAX};
+use super::limits::{
+    CONNECTIONS_MAX_MAX, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN, PRODUCERS_MAX_MAX,
+    SNAPSHOT_INTERVAL_MS_MAX, SNAPSHOT_INTERVAL_MS_MIN, TENANTS_MAX_MAX, TOPICS_MAX_MAX,
+};
 use super::{
-    Config, ConfigError, DefaultProgram, Latency, Machine, MemoryPlan, ProgramCache, parse,
+    Config, ConfigError, DefaultProgram, Latency, LogConfig, Machine, MemoryPlan, ProgramCache,
+    parse,
 };
 use crate::programs::ProgramName;
+use crate::store::layout::PROGRAMS;
+use crate::store::limits::{BLOCK_BYTES, SEGMENT_BYTES_DEFAULT};
 use trendsrv_proto::Clock;
 use trendsrv_proto::limits::SHARDS_MAX;
 use trendsrv_shard::Grid;
@@ -25,8 +31,8 @@ pub(super) fn build(
     machine: &Machine,
     usual_cache: Option<PathBuf>,
 ) -> Result<Config, ConfigError> {
-    check_no_log(layers)?;
     let settings = Settings { layers };
+    let (log, programs_dir) = settings.data()?;
     let listen = settings.address(LISTEN, "127.0.0.1:7171")?;
     let http = settings.address(HTTP, "127.0.0.1:7172")?;
     let insecure = settings.read(INSECURE, parse::switch)?.unwrap_or(false);
@@ -56,7 +62,8 @@ pub(super) fn build(
         window_memory_bytes: 0,
         default_program: settings.default_program()?,
         program_cache: settings.program_cache(usual_cache)?,
-        programs_dir: settings.read(PROGRAMS_DIR, parse::directory)?,
+        programs_dir,
+        log,
     };
     settings.check_addresses(&config)?;
     config.window_memory_bytes = settings.window_memory(&config)?;
@@ -92,28 +99,6 @@ pub(super) fn warnings(config: &Config, machine: &Machine) -> Vec<String> {
         ));
     }
     warnings
-}
-
-/// There is no log in this version, and the server must not pretend there is.
-fn check_no_log(layers: &Layers) -> Result<(), ConfigError> {
-    if let Some((text, origin)) = layers.text(DATA_DIR) {
-        return Err(ConfigError::BadValue {
-            setting: DATA_DIR,
-            origin: origin.clone(),
-            value: text.to_owned(),
-            rule: "is not available in this version: there is no log yet".into(),
-            fix: "remove it and run with --no-log (what is in memory is lost at exit)".into(),
-        });
-    }
-    let no_log = Settings { layers }.read(NO_LOG, parse::switch)?;
-    if no_log == Some(false) {
-        return Err(Settings { layers }.refuse(
-            NO_LOG,
-            "cannot be false in this version: there is no log yet",
-            "remove it (what is in memory is lost at exit)",
-        ));
-    }
-    Ok(())
 }
 
 struct Settings<'a> {
@@ -275,6 +260,45 @@ impl Settings<'_> {
             path => parse::directory(path).map(ProgramCache::Asked),
         })?;
         Ok(asked.unwrap_or_else(|| usual.map_or(ProgramCache::Off, ProgramCache::Usual)))
+    }
+
+    /// The log, and where programs are kept.
+    fn data(&self) -> Result<(Option<LogConfig>, Option<PathBuf>), ConfigError> {
+        let dir = self.read(DATA_DIR, parse::directory)?;
+        let programs_dir = self.read(PROGRAMS_DIR, parse::directory)?;
+        let no_log = self.read(NO_LOG, parse::switch)?;
+        let programs_dir = programs_dir.or_else(|| Some(dir.as_ref()?.join(PROGRAMS)));
+        if no_log == Some(false) && dir.is_none() {
+            let rule = "needs a directory for the log";
+            return Err(self.refuse(NO_LOG, rule, "name one with --data-dir, or remove it"));
+        }
+        let Some(dir) = dir.filter(|_| no_log != Some(true)) else {
+            for key in [SNAPSHOT_INTERVAL, LOG_SEGMENT_BYTES] {
+                if self.layers.text(key).is_some() {
+                    let fix = "add --data-dir, without --no-log, or remove it";
+                    return Err(self.refuse(key, "is for a server with a log", fix));
+                }
+            }
+            return Ok((None, programs_dir));
+        };
+        let snapshot_interval_ms = self.read(SNAPSHOT_INTERVAL, |text| {
+            let ms = parse::duration_ms(text)?;
+            let within = (SNAPSHOT_INTERVAL_MS_MIN..=SNAPSHOT_INTERVAL_MS_MAX).contains(&ms);
+            within.then_some(ms).ok_or_else(|| "must be from 1s to 24h".to_owned())
+        })?;
+        let segment_bytes = self.read(LOG_SEGMENT_BYTES, |text| {
+            let bytes = parse::bytes(text)?;
+            let within = (LOG_SEGMENT_BYTES_MIN..=LOG_SEGMENT_BYTES_MAX).contains(&bytes);
+            let good = within && bytes.is_multiple_of(BLOCK_BYTES);
+            let rule = "must be from 8MiB to 4GiB, and a multiple of 4KiB";
+            good.then_some(bytes).ok_or_else(|| rule.to_owned())
+        })?;
+        let log = LogConfig {
+            dir,
+            snapshot_interval_ms: snapshot_interval_ms.unwrap_or(60_000),
+            segment_bytes: segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT),
+        };
+        Ok((Some(log), programs_dir))
     }
 
     fn check_addresses(&self, config: &Config) -> Result<(), ConfigError> {

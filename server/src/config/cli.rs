@@ -126,23 +126,31 @@ pub struct Flags {
     /// Directory of compiled programs, or `off` [default: trendsrv in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, global = true, value_name = "DIR|off")]
     pub program_cache: Option<String>,
-    /// Directory where uploaded programs and assignments survive a restart [default: nowhere]
+    /// Directory where uploaded programs and assignments survive a restart
+    /// [default: programs in --data-dir, else nowhere]
     #[arg(long, global = true, value_name = "DIR")]
     pub programs_dir: Option<String>,
-    /// Run without a log: what is in memory is lost when the process ends (the only way to run
-    /// in this version, and its default)
+    /// Run without a log: what is in memory is lost when the process ends; with --data-dir only
+    /// programs survive [default: without --data-dir]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub no_log: Option<String>,
-    /// Directory of the log and snapshots (not available in this version)
+    /// Directory of log, snapshots and programs: what is acknowledged `durable` survives a crash
+    /// [default: nowhere]
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<String>,
+    /// How often a snapshot of everything shortens the log [default: 60s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub snapshot_interval: Option<String>,
+    /// Size of one file of the log; two are kept ready [default: 64MiB]
+    #[arg(long, global = true, value_name = "BYTES")]
+    pub log_segment_bytes: Option<String>,
 }
 
 impl Flags {
     /// Every setting's key with its flag's text, if one was given.
     #[must_use]
-    pub fn by_key(&self) -> [(&'static str, &Option<String>); 21] {
+    pub fn by_key(&self) -> [(&'static str, &Option<String>); 23] {
         [
             (CONFIG, &self.config),
             (LISTEN, &self.listen),
@@ -165,6 +173,8 @@ impl Flags {
             (PROGRAMS_DIR, &self.programs_dir),
             (NO_LOG, &self.no_log),
             (DATA_DIR, &self.data_dir),
+            (SNAPSHOT_INTERVAL, &self.snapshot_interval),
+            (LOG_SEGMENT_BYTES, &self.log_segment_bytes),
         ]
     }
 }
@@ -190,6 +200,8 @@ pub(super) const PROGRAM_CACHE: &str = "program_cache";
 pub(super) const PROGRAMS_DIR: &str = "programs_dir";
 pub(super) const NO_LOG: &str = "no_log";
 pub(super) const DATA_DIR: &str = "data_dir";
+pub(super) const SNAPSHOT_INTERVAL: &str = "snapshot_interval";
+pub(super) const LOG_SEGMENT_BYTES: &str = "log_segment_bytes";
 
 const AFTER_HELP: &str = "\
 Every setting can also come from an environment variable (TRENDSRV_ and the flag's name in

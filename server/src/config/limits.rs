@@ -12,6 +12,15 @@ pub const PRODUCERS_MAX_MAX: u64 = 1 << 24;
 /// Largest `connections_max`.
 pub const CONNECTIONS_MAX_MAX: u64 = 1_000_000;
 
+/// Shortest time between two snapshots.
+pub const SNAPSHOT_INTERVAL_MS_MIN: u64 = 1_000;
+/// Longest time between two snapshots (one day): the log grows meanwhile.
+pub const SNAPSHOT_INTERVAL_MS_MAX: u64 = 86_400_000;
+/// Smallest file of the log: several of the largest commits.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 8 << 20;
+/// Largest file of the log.
+pub const LOG_SEGMENT_BYTES_MAX: u64 = 4 << 30;
+
 /// Mails waiting for one shard from the front desk; full: the caller gets OVERLOADED.
 pub const DESK_MAIL_MAX: usize = 256;
 /// Time a shard has to answer a mail; later: the caller gets OVERLOADED.

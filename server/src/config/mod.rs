@@ -83,6 +83,19 @@ pub struct Config {
     pub program_cache: ProgramCache,
     /// Where uploaded programs and assignments are kept; nowhere if nobody says.
     pub programs_dir: Option<PathBuf>,
+    /// Where data survives the process, and how; `None`: it does not.
+    pub log: Option<LogConfig>,
+}
+
+/// A log and snapshots.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogConfig {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Time between two snapshots.
+    pub snapshot_interval_ms: u64,
+    /// Bytes of one file of the log.
+    pub segment_bytes: u64,
 }
 
 /// What runs beside the windows of tenants that are assigned nothing.

@@ -15,6 +15,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use trendsrv_shard::log::BATCH_BYTES;
 use trendsrv_shard::{
     EARLY_MAX_DEFAULT, MARK_BYTES, SAMPLE_BYTES_MAX_DEFAULT, TENANT_RECORD_BYTES,
     TOPIC_ENTRY_BYTES, index_words,
@@ -25,6 +26,7 @@ use super::limits::{
     HTTP_HEAD_BYTES_MAX,
 };
 use super::{Config, DefaultProgram};
+use crate::node::LOG_BACKLOG_BYTES_MAX;
 
 /// One line of the plan.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -91,6 +93,9 @@ impl MemoryPlan {
             line("program code", shards as u64, CODE_BYTES_MAX as u64),
             line("samples", shards as u64, SAMPLE_BYTES_MAX_DEFAULT as u64),
         ];
+        if config.log.is_some() {
+            passing.push(line("log buffers", shards as u64, LOG_BUFFER_BYTES));
+        }
         match config.default_program {
             DefaultProgram::Named(_) => per_shard.push(instances),
             // Only tenants that are assigned a program have an instance.
@@ -180,6 +185,13 @@ const RECEIVE_BUFFER_BYTES: u64 = 64 << 10;
 /// A connection's state, without bytes waiting to be sent.
 const CONNECTION_BYTES: u64 = 512;
 const DESK_MAIL_BYTES: u64 = 256;
+/// What waits to be written, what is on its way, memory kept for the next batches, and the pieces
+/// of a snapshot that wait for the disk.
+const LOG_BUFFER_BYTES: u64 = LOG_BACKLOG_BYTES_MAX as u64
+    + (2 + LOG_BATCHES_KEPT) * BATCH_BYTES as u64
+    + SNAPSHOT_BYTES_WAITING;
+const LOG_BATCHES_KEPT: u64 = 4;
+const SNAPSHOT_BYTES_WAITING: u64 = 4 << 20;
 const PROGRAM_BYTES: u64 = 16 << 20;
 /// A live instance of the default program, measured over 100,000 of them: one page of its memory
 /// that it touches, its globals and tables, its share of a Store.

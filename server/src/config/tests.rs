@@ -1,6 +1,7 @@
 //! Facts about configuration: who wins, what is refused, and in which words.
 
 use super::*;
+use std::path::Path;
 
 fn machine() -> Machine {
     Machine { cores: vec![0, 1, 2, 3], memory_bytes: Some(64 << 30) }
@@ -184,11 +185,39 @@ fn shards_are_pinned_while_there_are_cores() {
 }
 
 #[test]
-fn no_log_is_the_only_way_and_says_so() {
-    assert!(load(&["--no-log"], &[]).is_ok());
-    refusal(&["--data-dir", "/data"], &[], &["flag --data-dir", "not available", "--no-log"]);
-    refusal(&["--data-dir", "/data", "--no-log"], &[], &["not available"]);
-    refusal(&[], &[("TRENDSRV_NO_LOG", "false")], &["TRENDSRV_NO_LOG", "no log yet"]);
+fn a_data_directory_has_a_log_unless_told_otherwise() {
+    let without = config(&["--no-log"]);
+    assert_eq!((&without.log, &without.programs_dir), (&None, &None));
+    assert_eq!(without, config(&[]));
+    let with = config(&["--data-dir", "/data"]);
+    let log = with.log.expect("a log");
+    assert_eq!((log.dir.as_path(), log.segment_bytes), (Path::new("/data"), 64 << 20));
+    assert_eq!(log.snapshot_interval_ms, 60_000);
+    assert_eq!(with.programs_dir.as_deref(), Some(Path::new("/data/programs")));
+    let apart = ["--data-dir", "/data", "--programs-dir", "/p", "--no-log=false"];
+    let apart = config(&apart);
+    assert_eq!((apart.log.is_some(), apart.programs_dir), (true, Some("/p".into())));
+    let programs = config(&["--data-dir", "/data", "--no-log"]);
+    assert_eq!((programs.log, programs.programs_dir), (None, Some("/data/programs".into())));
+}
+
+#[test]
+fn settings_of_the_log_are_checked_and_never_ignored() {
+    refusal(&[], &[("TRENDSRV_NO_LOG", "false")], &["TRENDSRV_NO_LOG", "--data-dir"]);
+    refusal(&["--snapshot-interval", "9s"], &[], &["flag --snapshot-interval", "with a log"]);
+    let none = ["--data-dir", "/d", "--no-log", "--log-segment-bytes", "64MiB"];
+    refusal(&none, &[], &["flag --log-segment-bytes", "without --no-log"]);
+    let bad = |flag: &str, value: &str, rule: &str| {
+        refusal(&["--data-dir", "/d", flag, value], &[], &[flag, value, rule]);
+    };
+    bad("--snapshot-interval", "500ms", "from 1s to 24h");
+    bad("--snapshot-interval", "2000h", "from 1s to 24h");
+    bad("--log-segment-bytes", "1MiB", "from 8MiB to 4GiB");
+    bad("--log-segment-bytes", "8388609", "multiple of 4KiB");
+
+    let good = ["--data-dir", "/d", "--log-segment-bytes", "8MiB", "--snapshot-interval", "5s"];
+    let log = config(&good).log.expect("a log");
+    assert_eq!((log.segment_bytes, log.snapshot_interval_ms), (8 << 20, 5_000));
 }
 
 #[test]

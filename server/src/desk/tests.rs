@@ -539,7 +539,6 @@ fn bad_headers_are_named() {
     let bad = |headers: &[(&str, &str)], code: &str, words: &str| {
         server.post("/v1/tenants/t/events", headers, "{\"topic\":\"a\"}").is(400, code, words);
     };
-    bad(&[("Trend-Ack", "durable")], "UNSUPPORTED", "needs a log");
     bad(&[("Trend-Ack", "soon")], "MALFORMED", "Trend-Ack");
     bad(&[("Trend-Producer", "p")], "MALFORMED", "needs Trend-Seq");
     bad(&[("Trend-Seq", "1")], "MALFORMED", "needs Trend-Producer");

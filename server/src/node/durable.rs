@@ -66,7 +66,10 @@ impl Waiters {
     }
 
     fn push(&mut self, lsn: u64, since_us: u64, answer: Held) {
-        assert!(self.queue.back().is_none_or(|last| last.lsn <= lsn), "records are numbered densely");
+        assert!(
+            self.queue.back().is_none_or(|last| last.lsn <= lsn),
+            "records are numbered densely"
+        );
         self.queue.push_back(Waiter { lsn, since_us, answer });
         self.high = self.high.max(self.queue.len() as u64);
     }

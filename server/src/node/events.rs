@@ -172,8 +172,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
     fn apply_own(&mut self, frame: &Incoming<'_>, sequence: Sequence, part: &Part<'_>) {
         let to = self.reply_to(frame.id);
         let (ask_names, durable) = (frame.named.is_none(), self.asks_durable(frame.id));
-        let origin =
-            Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names, durable };
+        let origin = Origin { to, seq: frame.seq, sequence: Some(sequence), ask_names, durable };
         match frame.named {
             None => self.shard.on_events(self.now_ms, &origin, part, &mut self.fx),
             Some(events) => {

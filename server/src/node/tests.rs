@@ -1,6 +1,7 @@
 //! Nodes wired by a mesh that delivers mail in any order between pairs, and clients made of bytes.
 
 mod chaos;
+mod durable;
 mod net;
 mod refusals;
 mod rules;

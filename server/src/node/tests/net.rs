@@ -9,6 +9,7 @@ use trendsrv_proto::{
     Query, Rank, Refusal, ShardAddress, Split, Subscribe, TenantId, TextEvent, TextWriter, TopicId,
     Welcome, encode_define, encode_events, split,
 };
+use trendsrv_shard::log::LogStart;
 use trendsrv_shard::{Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words};
 
 pub(super) const START_MS: u64 = 1_442_016_000_500;
@@ -90,11 +91,39 @@ impl Net {
         Conn { node, id }
     }
 
+    /// As [`Net::new`], with a log in every node.
+    pub(super) fn with_logs(shards: usize, room: Room, seed: u64) -> Self {
+        let mut net = Self::new(shards, room, seed);
+        for (index, node) in net.nodes.iter_mut().enumerate() {
+            let mut shard = shard_of(room);
+            shard.start_log(LogStart { generation: 1, next_lsn: 1, prev_crc: 0 });
+            *node = Node::new(config_of(index, shards), shard, START_MS);
+        }
+        net
+    }
+
+    /// Whatever a node has logged is on its disk.
+    pub(super) fn sync(&mut self, node: usize) {
+        while let Some(batch) = self.nodes[node].take_log_batch(1 << 20) {
+            self.nodes[node].on_durable(batch.last_lsn);
+        }
+    }
+
     /// Connects and says HELLO.
     pub(super) fn greet(&mut self, node: usize, producer: u64, epoch: u32) -> Conn {
+        self.greet_for(node, producer, epoch, AckMode::Applied)
+    }
+
+    /// As [`Net::greet`], with a mode of acknowledgement.
+    pub(super) fn greet_for(
+        &mut self,
+        node: usize,
+        producer: u64,
+        epoch: u32,
+        ack: AckMode,
+    ) -> Conn {
         let conn = self.connect(node);
         let mut bytes = Vec::new();
-        let ack = AckMode::Applied;
         Hello { ack, features: 0, producer, epoch, lane: 0, software: "test" }.encode(&mut bytes);
         self.send(conn, &bytes);
         conn
@@ -260,6 +289,10 @@ fn got(tag: u32, frame: &Frame<'_>) -> Got {
 }
 
 fn node(shard: usize, shards: usize, room: Room) -> Node<Trending, HeapMemory> {
+    Node::new(config_of(shard, shards), shard_of(room), START_MS)
+}
+
+fn shard_of(room: Room) -> Shard<Trending, HeapMemory> {
     let grid = Grid::new(WINDOW_MS, SLIDE_MS).unwrap();
     let config = ShardConfig {
         grid,
@@ -281,15 +314,17 @@ fn node(shard: usize, shards: usize, room: Room) -> Node<Trending, HeapMemory> {
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
     let index = HeapMemory::new(index_words(room.tenants_max));
     let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
-    let made = Shard::new(config, &windows, memory, index, programs).unwrap();
+    Shard::new(config, &windows, memory, index, programs).unwrap()
+}
+
+fn config_of(shard: usize, shards: usize) -> NodeConfig {
     let address = ShardAddress::new(([127, 0, 0, 1], 7_171).into());
-    let node_config = NodeConfig {
+    NodeConfig {
         shard: u16::try_from(shard).unwrap(),
         vnodes: Vnodes::even(shards),
         addresses: vec![address; shards],
         credit_bytes_max: 1 << 20,
-    };
-    Node::new(node_config, made, START_MS)
+    }
 }
 
 /// A frame of texts: tenant, text, weight, offset from `base_ms`.
