@@ -13,8 +13,13 @@
 //! A part reaches an owner only when it has events for it, so an owner's sequence may skip; the
 //! shard that holds the connection checks that the producer's own sequence does not.
 
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use recovery::{MarkRow, OldMark};
+
 use hashbrown::HashTable;
-use trendsrv_proto::limits::SHARDS_MAX;
 use trendsrv_proto::{TenantId, fmix64};
 
 /// One of the parallel sequences of a producer.
@@ -68,27 +73,6 @@ impl OldOwner {
     pub fn owned(self, tenant: TenantId) -> bool {
         tenant.vnode() % usize::from(self.shards) == usize::from(self.shard)
     }
-}
-
-/// One mark as snapshots keep it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MarkRow {
-    pub(crate) producer: u64,
-    pub(crate) lane: u16,
-    pub(crate) epoch: u32,
-    pub(crate) next: u64,
-    pub(crate) known: bool,
-    /// Larger for a lane that was used later.
-    pub(crate) used: u64,
-    /// The final marks of earlier owners.
-    pub(crate) old: Vec<OldMark>,
-}
-
-/// What an owner of an earlier generation had applied of a lane: everything below `next`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OldMark {
-    pub(crate) owner: OldOwner,
-    pub(crate) next: u64,
 }
 
 /// What to do with a part.
@@ -234,60 +218,6 @@ impl Marks {
         }
     }
 
-    /// A part that was applied is read back from the log: of this shard, or of an earlier owner.
-    pub(crate) fn replay(&mut self, at: &Sequence, from: Option<OldOwner>) {
-        let next = at.seq.saturating_add(1);
-        self.recover(at.lane, at.epoch, |mark| match from {
-            None => mark.apply(at.seq),
-            Some(owner) => mark.raise_old(OldMark { owner, next }),
-        });
-    }
-
-    /// Takes a mark from a snapshot: of this shard, or of an earlier owner.
-    pub(crate) fn restore(&mut self, row: MarkRow, from: Option<OldOwner>) {
-        self.clock = self.clock.max(row.used);
-        let lane = Lane { producer: row.producer, lane: row.lane, anonymous: false };
-        self.recover(lane, row.epoch, |mark| {
-            mark.known &= row.known;
-            row.old.iter().for_each(|old| mark.raise_old(*old));
-            match from {
-                None => mark.next = mark.next.max(row.next),
-                Some(owner) => mark.raise_old(OldMark { owner, next: row.next }),
-            }
-        });
-    }
-
-    /// Takes from a snapshot how many marks had been given up: of this shard, or of an earlier
-    /// owner.
-    pub(crate) fn restore_evicted(&mut self, evicted: u64, from: Option<OldOwner>) {
-        self.evicted += evicted;
-        self.evicted_before += evicted;
-        self.forgetful.extend(from.filter(|_| evicted > 0));
-    }
-
-    /// All marks are back: those that an earlier owner may have given up are not believed.
-    pub(crate) fn end_recovery(&mut self) {
-        let forgetful = std::mem::take(&mut self.forgetful);
-        for mark in self.table.iter_mut().filter(|mark| !mark.old().is_empty()) {
-            let told = |owner: &OldOwner| mark.old().iter().any(|old| old.owner == *owner);
-            mark.known &= forgetful.iter().all(told);
-        }
-    }
-
-    /// Every mark that outlives its connection.
-    pub(crate) fn dump(&self) -> impl Iterator<Item = MarkRow> + '_ {
-        let named = self.table.iter().filter(|mark| !mark.lane.anonymous);
-        named.map(|mark| MarkRow {
-            producer: mark.lane.producer,
-            lane: mark.lane.lane,
-            epoch: mark.epoch,
-            next: mark.next,
-            known: mark.known,
-            used: mark.used,
-            old: mark.old().to_vec(),
-        })
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -300,26 +230,6 @@ impl Marks {
     fn knows(&self, at: &Sequence) -> bool {
         let believed = |mark: &Mark| mark.known || mark.greeted || mark.epoch != at.epoch;
         at.lane.anonymous || self.find(at.lane).is_some_and(believed)
-    }
-
-    /// Changes a mark by what was recovered, unless a newer epoch is at work; one with too many
-    /// earlier owners is given up.
-    fn recover(&mut self, lane: Lane, epoch: u32, change: impl FnOnce(&mut Mark)) {
-        let is_new = self.find(lane).is_none();
-        // One that was given up during the recovery lacks what was known of it.
-        let complete = self.evicted == self.evicted_before;
-        let mark = self.mark(lane, epoch);
-        if epoch < mark.epoch {
-            return;
-        }
-        mark.renew(epoch);
-        mark.known = if is_new { complete } else { mark.known };
-        mark.recovered = true;
-        change(mark);
-        if mark.old().len() > OLD_MARKS_MAX {
-            self.forget(lane);
-            self.evicted += 1;
-        }
     }
 
     fn mark(&mut self, lane: Lane, epoch: u32) -> &mut Mark {
@@ -424,79 +334,4 @@ impl Mark {
 /// Mixed with the secret of the process, so that nobody can aim at a bucket.
 fn hash(secret: u64, lane: Lane) -> u64 {
     fmix64(secret ^ lane.producer ^ u64::from(lane.lane) << 48 ^ u64::from(lane.anonymous) << 40)
-}
-
-/// Earlier owners of which one mark remembers how far they came: all shards of four generations.
-const OLD_MARKS_MAX: usize = 4 * SHARDS_MAX;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LANE: Lane = Lane { producer: 9, lane: 1, anonymous: false };
-
-    fn at(epoch: u32, seq: u64) -> Sequence {
-        Sequence { lane: LANE, epoch, seq }
-    }
-
-    #[test]
-    fn a_part_is_applied_once() {
-        let mut marks = Marks::new(4, 7);
-        assert_eq!(marks.greet(LANE, 0), Ok(Standing::NEW));
-        assert_eq!(marks.turn(&at(0, 1)), Turn::Apply);
-        assert_eq!(marks.turn(&at(0, 1)), Turn::Apply, "asking changes nothing");
-        marks.applied(&at(0, 1));
-        assert_eq!(marks.turn(&at(0, 1)), Turn::Duplicate);
-        assert_eq!(marks.turn(&at(0, 5)), Turn::Apply, "parts for other owners are not seen here");
-    }
-
-    #[test]
-    fn a_refused_part_holds_back_those_behind_it() {
-        let mut marks = Marks::new(4, 7);
-        marks.refused(&at(0, 3));
-        assert_eq!(marks.turn(&at(0, 4)), Turn::Gap { expected: 3 });
-        assert_eq!(marks.greet(LANE, 0), Ok(Standing { refused: Some((3, 4)), ..Standing::NEW }));
-        assert_eq!(marks.turn(&at(0, 3)), Turn::Apply);
-        marks.applied(&at(0, 3));
-        let behind = Ok(Standing { next: 4, refused: Some((4, 4)), ..Standing::NEW });
-        assert_eq!(marks.greet(LANE, 0), behind, "4 was turned away, too");
-        assert_eq!(marks.turn(&at(0, 4)), Turn::Apply);
-        marks.applied(&at(0, 4));
-        assert_eq!(marks.greet(LANE, 0), Ok(Standing { next: 5, ..Standing::NEW }));
-    }
-
-    #[test]
-    fn a_frame_refused_by_one_owner_comes_again_whatever_others_applied() {
-        let at = |next, first: Option<u64>| Standing {
-            next,
-            refused: first.map(|at| (at, at)),
-            ..Standing::NEW
-        };
-        assert_eq!(at(5, None).and(at(9, None)).next_seq(), 9);
-        assert_eq!(at(9, None).and(at(4, Some(4))).next_seq(), 4);
-        assert_eq!(at(4, Some(7)).and(at(4, Some(5))).and(Standing::NEW).next_seq(), 4);
-        assert_eq!(at(4, Some(5)).and(at(9, Some(7))).next_seq(), 5);
-    }
-
-    #[test]
-    fn a_newer_epoch_fences_the_older_and_starts_anew() {
-        let mut marks = Marks::new(4, 7);
-        marks.applied(&at(1, 7));
-        assert_eq!(marks.turn(&at(2, 1)), Turn::Apply);
-        assert_eq!(marks.turn(&at(1, 8)), Turn::Fenced { epoch: 2 });
-        assert_eq!(marks.greet(LANE, 1), Err(2));
-    }
-
-    #[test]
-    fn a_full_table_gives_up_the_longest_unused() {
-        let mut marks = Marks::new(8, 7);
-        for producer in 0..9 {
-            let lane = Lane { producer, ..LANE };
-            marks.applied(&Sequence { lane, epoch: 0, seq: 5 });
-        }
-        assert!(marks.len() <= 8 && marks.evicted > 0);
-        let mut next = |producer| marks.greet(Lane { producer, ..LANE }, 0).map(|at| at.next);
-        assert_eq!(next(8), Ok(6), "the newest is kept");
-        assert_eq!(next(0), Ok(1), "the oldest is unknown");
-    }
 }

@@ -132,7 +132,7 @@ proptest! {
         bytes_max in prop::collection::vec(1_usize..3_000, 60),
     ) {
         let mut writer = Writer::new(&START);
-        let (mut bytes, mut last) = (Vec::new(), FIRST.lsn - 1);
+        let (mut bytes, mut last, mut crcs) = (Vec::new(), FIRST.lsn - 1, Vec::new());
         let mut limits = bytes_max.iter().cycle();
         for (nth, entry) in (0_u64..).zip(&entries) {
             write(&mut writer, BASE_MS + nth, entry);
@@ -142,6 +142,7 @@ proptest! {
                 prop_assert_eq!(batch.first_lsn, last + 1);
                 prop_assert!(batch.bytes.len() <= limit || batch.first_lsn == batch.last_lsn);
                 last = batch.last_lsn;
+                crcs.push((last, batch.last_crc));
                 bytes.extend_from_slice(&batch.bytes);
                 writer.give_back(batch.bytes);
                 writer.on_durable(last);
@@ -152,11 +153,16 @@ proptest! {
         while let Some(batch) = writer.take(*limits.next().unwrap()) {
             bytes.extend_from_slice(&batch.bytes);
             last = batch.last_lsn;
+            crcs.push((last, batch.last_crc));
         }
         prop_assert_eq!((bytes.len() - before, writer.backlog_bytes()), (rest, 0));
         let (read, bad) = read_all(&bytes);
         prop_assert_eq!(bad, None);
         prop_assert_eq!((read.len(), last), (entries.len(), writer.last_lsn()));
+        for (lsn, crc) in crcs {
+            let last = read.iter().find(|(head, _)| head.lsn == lsn);
+            prop_assert_eq!(last.map(|(head, _)| head.crc), Some(crc));
+        }
         for ((nth, entry), (head, got)) in (0_u64..).zip(&entries).zip(&read) {
             prop_assert_eq!(&kept(entry), got);
             prop_assert_eq!((head.lsn, head.generation), (FIRST.lsn + nth, 7));

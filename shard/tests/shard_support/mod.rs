@@ -87,7 +87,13 @@ pub fn records(base_ms: u64, events: &[Event]) -> (Vec<EventRecord>, Span) {
 }
 
 pub fn origin(sequence: Option<Sequence>) -> Origin {
-    Origin { to: TO, seq: sequence.map_or(0, |at| at.seq), sequence, ask_names: true, durable: false }
+    Origin {
+        to: TO,
+        seq: sequence.map_or(0, |at| at.seq),
+        sequence,
+        ask_names: true,
+        durable: false,
+    }
 }
 
 pub fn at(seq: u64) -> Sequence {
