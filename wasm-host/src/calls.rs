@@ -18,8 +18,10 @@ impl Programs for Host {
 
     fn admit(&mut self, now_ms: u64, slot: Slot, tenant: TenantId) {
         self.take_seat(slot, tenant);
-        // Events that are on their way must not pass a program that filters them.
-        if self.seat(slot).is_some_and(|seat| seat.observes) {
+        // Events that are on their way must not pass a program that filters them, and a restored
+        // state is not to wait among those that may have to give way.
+        let observes = self.seat(slot).is_some_and(|seat| seat.observes);
+        if observes || self.parked.is_restored(tenant) {
             self.bring_to_life(now_ms, slot);
         }
     }
@@ -143,6 +145,18 @@ impl Programs for Host {
     fn name_of(&self, slot: Slot) -> &str {
         let program = self.seat(slot).and_then(|seat| seat.program);
         program.map_or(self.twin.name_of(slot), |ix| self.registry.current(ix).0.name())
+    }
+
+    fn state_of(&mut self, slot: Slot, keep: &mut dyn FnMut(&str, &[u8])) {
+        self.tell_state(slot, keep);
+    }
+
+    fn waiting_states(&self, vnode: u16, keep: &mut dyn FnMut(TenantId, &str, &[u8])) {
+        self.tell_parked(vnode, keep);
+    }
+
+    fn restore_state(&mut self, tenant: TenantId, program: &str, state: &[u8]) -> bool {
+        self.park_restored(tenant, program, state)
     }
 }
 

@@ -28,6 +28,7 @@ mod program;
 mod registry;
 mod seat;
 mod shipped;
+mod states;
 mod stats;
 mod tenants;
 mod text_desk;

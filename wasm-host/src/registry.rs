@@ -224,7 +224,8 @@ impl Registry {
         });
     }
 
-    fn find(&self, name: &str) -> Option<Ix> {
+    /// The program of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<Ix> {
         self.by_name(name).filter(|ix| !self.entries[usize::from(ix.0)].removed)
     }
 

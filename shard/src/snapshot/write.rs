@@ -123,15 +123,16 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 
     fn draft_states(&mut self, vnode: u16, draft: &mut Draft) {
         let Draft { section, slots, .. } = draft;
+        self.programs.waiting_states(vnode, &mut |tenant, program, state| {
+            section.push_state(tenant, program, state);
+        });
+        // Last: where one of another program waits, too, the live one is what stays.
         for &slot in slots.iter() {
             let tenant = self.tenants.record(slot).id;
             self.programs.state_of(slot, &mut |program, state| {
                 section.push_state(tenant, program, state);
             });
         }
-        self.programs.waiting_states(vnode, &mut |tenant, program, state| {
-            section.push_state(tenant, program, state);
-        });
     }
 }
 
