@@ -12,6 +12,7 @@ use trendsrv_proto::{
     TenantId, TopicId, encode_define, encode_events, split,
 };
 use trendsrv_server::node::{Node, NodeConfig, PeerId, Vnodes};
+use trendsrv_shard::log::LogStart;
 use trendsrv_shard::{
     Effect, Effects, Grid, HeapMemory, Lane, Observed, Origin, Part, Programs, ReplyTo, Sequence,
     Shard, ShardConfig, Slot, Summary, Texts, Told, Trending, WindowConfig, index_words,
@@ -168,16 +169,24 @@ impl Load {
 
 #[test]
 fn a_running_shard_counts_without_allocating() {
-    counts_without_allocating(TRENDING, false);
+    counts_without_allocating(TRENDING, false, false);
+}
+
+#[test]
+fn a_running_shard_with_a_log_allocates_nothing() {
+    counts_without_allocating(TRENDING, false, true);
 }
 
 #[test]
 fn a_running_shard_with_programs_in_every_stage_allocates_nothing() {
-    counts_without_allocating(Busy, true);
+    counts_without_allocating(Busy, true, false);
 }
 
-fn counts_without_allocating<P: Programs>(programs: P, filters: bool) {
+fn counts_without_allocating<P: Programs>(programs: P, filters: bool, logs: bool) {
     let (mut shard, load, mut fx) = (shard(programs), Load::new(), Effects::default());
+    if logs {
+        shard.start_log(LogStart { generation: 1, next_lsn: 1, prev_crc: 0 });
+    }
     let lane = Lane { producer: 1, lane: 0, anonymous: false };
     let names = Load::names();
     for frame in 0..WARM_UP_FRAMES + MEASURED_FRAMES {
@@ -191,7 +200,14 @@ fn counts_without_allocating<P: Programs>(programs: P, filters: bool) {
         let before = allocations();
         shard.on_events(now_ms, &origin, &part, &mut fx);
         while shard.on_turn(now_ms, &mut fx) {}
+        let written = shard.log().and_then(|log| {
+            let batch = log.take(1 << 20)?;
+            log.give_back(batch.bytes);
+            Some(batch.last_lsn)
+        });
+        written.into_iter().for_each(|lsn| shard.on_durable(lsn));
         let made = allocations() - before;
+        assert_eq!(written.is_some(), logs);
         let Some(Effect::Accepted { counted, .. }) = fx.list.first() else { panic!("{fx:?}") };
         let all = counted.applied + counted.early + counted.filtered;
         assert_eq!((all, counted.filtered > 0), (FRAME_EVENTS as u64, filters));

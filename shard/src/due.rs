@@ -7,6 +7,7 @@
 //! it had then was further than this frame.
 
 use crate::effect::{Effects, Refused};
+use crate::limits::SEQ_MAX;
 use crate::marks::{Sequence, Turn};
 use crate::memory::Memory;
 use crate::programs::{Programs, Text};
@@ -23,6 +24,10 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// Whether a part comes in its turn; one that does not is answered here.
     pub(crate) fn due(&mut self, from: &Origin, fx: &mut Effects) -> Option<Due> {
         let Some(at) = from.sequence else { return Some(Due { sift: None }) };
+        if !(1..=SEQ_MAX).contains(&at.seq) {
+            self.tell_refused(from, beyond(at.seq), fx);
+            return None;
+        }
         match self.marks.turn(&at) {
             Turn::Apply => return Some(Due { sift: None }),
             Turn::Sift => return Some(Due { sift: Some(at) }),
@@ -66,6 +71,12 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let before = part.texts.len() - kept.len();
         (TextPart { texts: kept, ..*part }, before as u64)
     }
+}
+
+/// The refusal of a frame with a number that no sequence reaches.
+fn beyond(seq: u64) -> Refused {
+    let message = format!("frame number {seq}: 1 to {SEQ_MAX} are possible, one by one");
+    Refused::new(Refusal::Malformed, message)
 }
 
 /// The refusal of a frame whose producer's mark was given up.

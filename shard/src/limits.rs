@@ -41,6 +41,11 @@ pub const SAMPLE_TOPICS_MAX: usize = 16;
 pub const SAMPLES_PER_TOPIC_MAX: usize = 8;
 /// Bytes of a sample message.
 pub const SAMPLE_TEXT_BYTES_MAX: usize = 160;
+/// Largest number of a frame in its producer's sequence; the smallest is 1.
+pub const SEQ_MAX: u64 = (1 << 62) - 1;
+/// Bytes of the log that may wait to be written before parts are refused: far more than a server
+/// lets wait that reads its sockets only while the disk keeps up.
+pub const LOG_BACKLOG_BYTES_MAX: usize = 64 << 20;
 
 const _: () = {
     assert!(PANES_MIN >= 2 && PANES_MIN <= PANES_MAX);

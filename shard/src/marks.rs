@@ -8,6 +8,7 @@
 //!                 > refused seq   SEQ_GAP until the refused one has come again
 //!                                 (and turned away: a producer that connects again is told so)
 //! older epoch                     FENCED          newer epoch   marks start anew at 1
+//! no mark, and marks were given up to make room                 PRODUCER_UNKNOWN
 //! ```
 //!
 //! A part reaches an owner only when it has events for it, so an owner's sequence may skip; the

@@ -6,6 +6,7 @@ mod shard_support;
 use log_support::*;
 use shard_support::*;
 use trendsrv_proto::{Clock, NameKind, Refusal};
+use trendsrv_shard::limits::{LOG_BACKLOG_BYTES_MAX, SEQ_MAX};
 use trendsrv_shard::log::{LogSpace, Record};
 use trendsrv_shard::{
     Effect, Effects, HeapMemory, Origin, Part, Refused, Sequence, Shard, Text, TextPart, Trending,
@@ -174,6 +175,7 @@ fn nothing_can_be_durable_without_a_log() {
     let mut shard = shard(Clock::Wall, 8);
     assert_eq!(code(say(&mut shard, Some(at(1)), true, &[EVENT])), Refusal::Unsupported);
     assert_eq!(say(&mut shard, Some(at(1)), false, &[EVENT]), Ok((0, false)));
+    assert_eq!(code(say(&mut shard, Some(at(1)), true, &[EVENT])), Refusal::Unsupported);
 }
 
 #[test]
@@ -188,6 +190,36 @@ fn a_part_that_no_record_holds_is_refused_whole() {
     let Effect::Refused { why, .. } = &fx.list[0] else { panic!("{fx:?}") };
     assert_eq!((why.code, shard.last_lsn()), (Refusal::TooLarge, 0));
     assert_eq!(total(&mut shard, START_MS, 1), None);
+}
+
+#[test]
+fn parts_wait_outside_when_too_much_of_the_log_does() {
+    let mut shard = logging(8);
+    let events = vec![EVENT; 4_096];
+    let mut parts = 0;
+    let why = loop {
+        match say(&mut shard, Some(at(parts + 1)), false, &events) {
+            Ok(_) => parts += 1,
+            Err(why) => break why,
+        }
+    };
+    assert_eq!((why.code, why.retry_after_ms), (Refusal::Overloaded, 100));
+    let bytes = parts * (104 + 4_096 * 24);
+    assert_eq!(shard.stats().log_backlog_bytes.now, bytes);
+    let beyond = bytes - LOG_BACKLOG_BYTES_MAX as u64;
+    assert!(beyond < bytes / parts, "one part may pass the limit");
+    assert!(shard.log().is_some_and(|log| log.take(1 << 20).is_some()));
+    assert_eq!(say(&mut shard, Some(at(parts + 1)), false, &events), Ok((parts + 1, false)));
+}
+
+#[test]
+fn a_number_that_no_sequence_reaches_changes_nothing() {
+    let mut shard = logging(8);
+    for seq in [0, SEQ_MAX + 1, u64::MAX] {
+        assert_eq!(code(say(&mut shard, Some(at(seq)), false, &[EVENT])), Refusal::Malformed);
+    }
+    assert_eq!(say(&mut shard, Some(at(SEQ_MAX)), false, &[EVENT]), Ok((1, false)));
+    assert_eq!(say(&mut shard, Some(at(SEQ_MAX)), false, &[EVENT]), Ok((1, true)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::writer::{LogSpace, LogStart, Writer, fits};
 use crate::effect::{Counted, Effect, Effects, Refused};
+use crate::limits::LOG_BACKLOG_BYTES_MAX;
 use crate::memory::Memory;
 use crate::programs::Programs;
 use crate::shard::{Origin, Part, Shard, TextPart};
@@ -64,29 +65,33 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         part: &Part<'_>,
         texts: &TextPart<'_>,
     ) -> Result<(), Refused> {
-        if self.log.writer.is_none() && !from.durable {
-            return Ok(());
+        let Some(writer) = &self.log.writer else {
+            return if from.durable { Err(no_log()) } else { Ok(()) };
+        };
+        if writer.backlog_bytes() >= LOG_BACKLOG_BYTES_MAX {
+            let message = format!(
+                "{LOG_BACKLOG_BYTES_MAX} bytes of the log wait to be written: send again later"
+            );
+            let retry_after_ms = RETRY_BACKLOG_MS;
+            return Err(Refused { retry_after_ms, ..Refused::new(Refusal::Overloaded, message) });
         }
         if !fits(part, texts) {
             let message = "the events of one frame do not fit a record of the log: send fewer";
             return Err(Refused::new(Refusal::TooLarge, message.to_owned()));
         }
-        if !from.durable {
-            return Ok(());
-        }
-        if self.log.writer.is_none() {
-            let message = "there is no log, so nothing can be durable: use applied";
-            return Err(Refused::new(Refusal::Unsupported, message.to_owned()));
-        }
         match self.log.space {
             LogSpace::Plenty => Ok(()),
-            LogSpace::Low | LogSpace::None => Err(disk_full()),
+            LogSpace::Low | LogSpace::None if from.durable => Err(disk_full()),
+            LogSpace::Low | LogSpace::None => Ok(()),
         }
     }
 
     /// A part that was counted before: it is as durable as what is logged by now, unless it was
     /// applied when there was no room to log it.
     pub(crate) fn accept_duplicate(&mut self, from: &Origin, fx: &mut Effects) {
+        if from.durable && self.log.writer.is_none() {
+            return self.tell_refused(from, no_log(), fx);
+        }
         let unlogged =
             from.sequence.is_some_and(|at| self.marks.unlogged(&at) > self.log.unlogged_kept);
         if from.durable && unlogged {
@@ -133,6 +138,11 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     }
 }
 
+fn no_log() -> Refused {
+    let message = "there is no log, so nothing can be durable: use applied";
+    Refused::new(Refusal::Unsupported, message.to_owned())
+}
+
 fn disk_full() -> Refused {
     let message = "the disk has no room for durable events: try again later, make room, or use \
                    applied";
@@ -142,3 +152,5 @@ fn disk_full() -> Refused {
 
 /// When a durable part may be sent again: about when the disk is looked at again.
 const RETRY_DISK_FULL_MS: u32 = 1_000;
+/// When a part may be sent again that found too much of the log waiting.
+const RETRY_BACKLOG_MS: u32 = 100;

@@ -5,6 +5,7 @@ use super::record::{
     NamesHead, PART, PartHead, RECORD_ALIGN, RECORD_BYTES_MAX, Record, RecordHead, read_name,
     read_text,
 };
+use crate::limits::SEQ_MAX;
 use thiserror::Error;
 use trendsrv_proto::limits::{TIME_MS_MAX, WEIGHT_MAX};
 use trendsrv_proto::{EventRecord, Span, check_name, check_text};
@@ -178,6 +179,10 @@ fn read_part(payload: &[u8]) -> Result<LoggedPart<'_>, BadRecord> {
     if base_ms > TIME_MS_MAX || span.max_ms > TIME_MS_MAX || span.min_ms > span.max_ms {
         return Err(bad("time"));
     }
+    let sequence = head.sequence();
+    if sequence.is_some_and(|at| !(1..=SEQ_MAX).contains(&at.seq)) {
+        return Err(bad("frame number"));
+    }
     let (records, rest) =
         <[EventRecord]>::ref_from_prefix_with_elems(rest, head.records.get() as usize)
             .map_err(|_| bad("count of events"))?;
@@ -199,7 +204,7 @@ fn read_part(payload: &[u8]) -> Result<LoggedPart<'_>, BadRecord> {
     }
     padding(behind)?;
     let texts = LoggedTexts { count, entries: &rest[..rest.len() - behind.len()] };
-    Ok(LoggedPart { sequence: head.sequence(), base_ms, span, records, texts })
+    Ok(LoggedPart { sequence, base_ms, span, records, texts })
 }
 
 fn read_names(payload: &[u8]) -> Result<LoggedNames<'_>, BadRecord> {

@@ -11,6 +11,7 @@ use crate::marks::OldOwner;
 use crate::memory::Memory;
 use crate::programs::{Programs, Text};
 use crate::shard::{Part, Shard, TextPart};
+use crate::stats::Stats;
 use trendsrv_proto::{Clock, NameKind, TenantId};
 
 /// What of a record is to be applied.
@@ -97,12 +98,16 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         }
     }
 
-    /// All records have been applied again: what waited is counted until now.
+    /// All records have been applied again: what waited is counted until now. What was counted so
+    /// far is forgotten by [`crate::Stats`], which tells of what comes.
     pub fn end_replay(&mut self, now_ms: u64) {
         self.raise_versions();
         self.open_until(now_ms);
         self.sweep(now_ms);
         self.marks.end_recovery();
+        self.replayed = Vec::new();
+        let event_time_max_ms = self.stats.event_time_max_ms;
+        self.stats = Stats { event_time_max_ms, ..Stats::default() };
     }
 
     fn replay_part(

@@ -84,11 +84,8 @@ fn read_all(mut bytes: &[u8]) -> (Vec<(RecordHead, Entry)>, Option<BadRecord>) {
 fn entries(len: usize) -> impl Strategy<Value = Vec<Entry>> {
     let lane = (any::<u64>(), any::<u16>(), any::<bool>())
         .prop_map(|(producer, lane, anonymous)| Lane { producer, lane, anonymous });
-    let sequence = (lane, any::<u32>(), any::<u64>()).prop_map(|(lane, epoch, seq)| Sequence {
-        lane,
-        epoch,
-        seq,
-    });
+    let sequence = (lane, any::<u32>(), 1..=crate::limits::SEQ_MAX)
+        .prop_map(|(lane, epoch, seq)| Sequence { lane, epoch, seq });
     let (weight, offset) = (1_u32..=1_000_000_000, -1_000_i32..=1_000);
     let record = (any::<u64>(), any::<u64>(), weight.clone(), offset.clone()).prop_map(
         |(tenant, topic, weight, offset)| {
