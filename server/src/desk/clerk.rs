@@ -26,6 +26,7 @@ use super::host::DeskPrograms;
 use super::mail::{
     DeskMail, IngestMail, IngestText, Ingested, Mark, QueryMail, Refused, Rejected, Reply,
 };
+use crate::node::LOG_BACKLOG_BYTES_MAX;
 
 /// What the server knows of a shard beside its state.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +78,8 @@ pub fn answer_mail<P: Programs + DeskPrograms, M: Memory>(
             facts.levels.extend(shard.programs_mut().levels());
             let _ = reply.send(stats(shard.stats(), facts));
         }
+        // Only a driver has measured anything.
+        DeskMail::Latency(reply) => drop(reply.send(Vec::new())),
         DeskMail::Program(mail) => shard.programs_mut().answer(mail),
     }
 }
@@ -335,6 +338,9 @@ fn counters_of(stats: &Stats) -> impl IntoIterator<Item = Counter> {
         ("tenants_evicted", "Empty tenants that made room", stats.tenants_evicted),
         ("marks_evicted", "Producer marks given up to make room", stats.marks_evicted),
         ("topics_unnamed", "Topics that found the table of names full", stats.topics_unnamed_full),
+        ("log_lsn", "The newest record of the log", stats.log_lsn),
+        ("log_durable_lsn", "The newest record known durable", stats.log_durable_lsn),
+        ("log_unlogged_parts", "Parts applied without room to log them", stats.log_unlogged_parts),
         ("queries", "Answers given", stats.queries),
         ("updates", "Changed answers sent to subscribers", stats.updates),
     ]
@@ -342,6 +348,9 @@ fn counters_of(stats: &Stats) -> impl IntoIterator<Item = Counter> {
 }
 
 fn levels_of(stats: &Stats) -> impl IntoIterator<Item = Level> {
+    // The shard logs what it is brought; what brings no more past this is the node.
+    let max = LOG_BACKLOG_BYTES_MAX as u64;
+    let backlog = trendsrv_shard::Level { max, ..stats.log_backlog_bytes };
     [
         ("tenants", "Tenants held", stats.tenants),
         ("topics", "Topic names held", stats.topics),
@@ -350,6 +359,7 @@ fn levels_of(stats: &Stats) -> impl IntoIterator<Item = Level> {
         ("subscriptions", "Subscriptions held", stats.subscriptions),
         ("window_bytes", "Memory of windows", stats.window_bytes),
         ("sample_bytes", "Memory of sample messages", stats.sample_bytes),
+        ("log_backlog_bytes", "Bytes of the log that wait to be written", backlog),
     ]
     .map(|(name, help, level)| Level {
         name,

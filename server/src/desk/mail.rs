@@ -15,6 +15,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hdrhistogram::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use trendsrv_proto::{EventRecord, NameKind, Rank, Refusal, Span, TenantId};
 
@@ -36,8 +37,19 @@ pub enum DeskMail {
     Tenants(TenantsMail),
     /// Counters and levels.
     Stats(Reply<ShardStats>),
+    /// How long things took.
+    Latency(Reply<Vec<StageLatency>>),
     /// Tenant programs.
     Program(ProgramMail),
+}
+
+/// How long one stage of the way took.
+#[derive(Clone, Debug)]
+pub struct StageLatency {
+    /// Its name.
+    pub stage: &'static str,
+    /// Microseconds.
+    pub us: Histogram<u64>,
 }
 
 /// What is asked of a shard's programs.

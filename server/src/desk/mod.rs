@@ -26,6 +26,7 @@ pub mod shards;
 
 mod body;
 mod ingest;
+mod latency;
 mod metrics;
 mod openapi;
 mod programs;

@@ -51,6 +51,17 @@ impl Problem {
         self
     }
 
+    /// The server is on its way to serving.
+    #[must_use]
+    pub fn not_ready(retry_after_ms: u32) -> Self {
+        Problem {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "NOT_READY",
+            message: "the server reads back what it had before: try again".into(),
+            retry_after_ms: Some(retry_after_ms),
+        }
+    }
+
     /// No route has this path.
     #[must_use]
     pub fn no_such_path(path: &str) -> Self {

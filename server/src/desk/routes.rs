@@ -20,7 +20,7 @@ use super::ingest::{Asked, deliver};
 use super::lines::{Lines, Rules, name_fault};
 use super::mail::{DeskMail, QueryMail, TenantsMail};
 use super::problem::Problem;
-use super::{DeskState, Phase, metrics, openapi, programs};
+use super::{DeskState, Phase, latency, metrics, openapi, programs};
 use crate::config::limits::TENANT_PAGE_MAX;
 
 type Desk = State<Arc<DeskState>>;
@@ -35,6 +35,7 @@ pub(super) fn router(state: Arc<DeskState>) -> Router {
         .route("/metrics", get(scrape))
         .route("/openapi.json", get(description))
         .route("/v1/events", post(mixed_events))
+        .route("/v1/latency", get(latency))
         .route("/v1/shards", get(shards))
         .route("/v1/tenants", get(tenants))
         .route("/v1/tenants/{tenant}/events", post(tenant_events))
@@ -44,8 +45,18 @@ pub(super) fn router(state: Arc<DeskState>) -> Router {
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             Problem::wrong_method(method.as_str(), uri.path())
         })
+        .layer(from_fn_with_state(state.clone(), refuse_before_ready))
         .layer(from_fn_with_state(state.clone(), count_reply))
         .with_state(state)
+}
+
+/// While shards recover, only what needs none of them is answered.
+async fn refuse_before_ready(State(state): Desk, request: Request, next: Next) -> Response {
+    let needs_no_shard = ["/", "/healthz", "/openapi.json"].contains(&request.uri().path());
+    if state.phase.current() == Phase::Starting && !needs_no_shard {
+        return Problem::not_ready(RETRY_START_MS).into_response();
+    }
+    next.run(request).await
 }
 
 /// Counts by route pattern, never by path: the label set stays bounded.
@@ -73,9 +84,7 @@ async fn healthz() -> &'static str {
 async fn readyz(State(state): Desk) -> Response {
     match state.phase.current() {
         Phase::Ready => {}
-        Phase::Starting => {
-            return Problem::overloaded("starting", RETRY_START_MS).into_response();
-        }
+        Phase::Starting => return Problem::not_ready(RETRY_START_MS).into_response(),
         Phase::Draining => {
             return Problem::new(Refusal::GoAway, "draining").into_response();
         }
@@ -121,6 +130,10 @@ async fn shards(State(state): Desk) -> Json<serde_json::Value> {
         "memory_planned_bytes": state.plan.planned_bytes(),
         "memory_cap_bytes": state.plan.cap_bytes(),
     }))
+}
+
+async fn latency(State(state): Desk) -> Result<Json<serde_json::Value>, Problem> {
+    Ok(Json(latency::report(&state.shards).await?))
 }
 
 async fn tenant_events(

@@ -66,6 +66,7 @@ impl Fake {
                 DeskMail::Stats(reply) => {
                     let _ = reply.send(self.stats());
                 }
+                DeskMail::Latency(reply) => drop(reply.send(Vec::new())),
                 DeskMail::Program(mail) => self.program(mail),
             }
         }

@@ -6,7 +6,8 @@
 //! ```text
 //!   turn:  clock ─▶ ring.poll ─▶ node.on_bytes …       (not while another shard's mail piles up)
 //!          mesh, desk ─▶ node.on_mail, node.on_desk_mail
-//!          node.on_turn ─▶ node.end_turn ─▶ one send a connection ─▶ mesh
+//!          log: what is on the disk now ─▶ node.on_durable
+//!          node.on_turn ─▶ node.end_turn ─▶ one send a connection ─▶ mesh ─▶ next commit
 //!   sleep: by timer under load, by doorbell when quiet (pace.rs)
 //! ```
 //!
@@ -18,20 +19,23 @@
 mod facts;
 mod life;
 mod links;
+mod log;
 mod pace;
 mod start;
 
 pub use life::{Life, Phase};
 pub(crate) use start::shard_config;
-pub use start::{MeshPort, ShardStart};
+pub use start::{MeshPort, ShardLog, ShardStart, Step};
 
 use crate::config::Latency;
-use crate::desk::mail::DeskMail;
+use crate::desk::mail::{DeskMail, StageLatency};
 use crate::node::{MeshMail, Node};
 use crate::ring::{Connections, ListenerId, Ring, RingError, RingEvent, WakeBy};
 use crate::runtime::{DoorbellListener, HugeMemory, RuntimeError, ShardRuntime};
+use crate::store::StoreError;
 use facts::FixedFacts;
 use links::Links;
+use log::LogDrive;
 use pace::{Nap, Pace};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -53,6 +57,18 @@ pub enum DriveError {
     /// Its programs do not fit.
     #[error(transparent)]
     Programs(#[from] HostError),
+    /// Its log cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread that helps with files did not start.
+    #[error("cannot start the thread that helps with the log: {0}")]
+    Helper(#[source] std::io::Error),
+    /// The thread that helps with files has ended, or takes no more work.
+    #[error("the thread that helps with the log has ended, or takes no more work")]
+    HelperGone,
+    /// The process gave up before this shard was to serve.
+    #[error("the start was given up")]
+    GivenUp,
     /// Its doorbell failed.
     #[error("the doorbell failed: {0}")]
     Doorbell(#[from] std::io::Error),
@@ -64,6 +80,9 @@ pub(crate) struct Driver {
     ring: Ring,
     listeners: Vec<ListenerId>,
     links: Links,
+    log: Option<LogDrive>,
+    /// Nothing new is taken: the log or another shard is behind.
+    holds_back: bool,
     mesh: Vec<Option<MeshPort>>,
     desk: flume::Receiver<DeskMail>,
     doorbell: DoorbellListener,
@@ -81,7 +100,7 @@ impl Driver {
         loop {
             let turn = self.turn()?;
             if self.life.phase() >= Phase::Draining && self.drain() {
-                return Ok(());
+                return self.finish();
             }
             self.sleep(runtime, turn).await?;
         }
@@ -89,26 +108,54 @@ impl Driver {
 
     fn turn(&mut self) -> Result<TurnReport, DriveError> {
         self.node.set_now(wall_ms());
-        let mut report = TurnReport::default();
-        if self.node.is_congested() {
-            report.more = true;
-        } else {
-            let (node, links) = (&mut self.node, &mut self.links);
-            let mut on_event = |connections: &mut Connections, event: RingEvent<'_>| {
-                links.on_event(node, connections, event);
-            };
-            let polled = self.ring.poll(&mut on_event)?;
-            report.bytes = polled.received_bytes;
-            report.completions = polled.completions;
-            report.more = polled.more;
+        let mut report = self.poll()?;
+        if !self.node.is_log_congested() {
+            report.mails = self.read_mesh();
         }
-        report.mails = self.read_mesh() + self.read_desk();
+        report.mails += self.read_desk();
         report.due = self.node.on_turn();
         self.links.flush(&mut self.node, self.ring.connections_mut());
         report.more |= self.send_mesh() | self.node.has_held();
+        if let Some(log) = &mut self.log {
+            let awaited = self.node.has_durable_waiters();
+            let log = log.turn(&mut self.node, &mut self.ring, awaited)?;
+            report.due |= log.more;
+            report.within = log.within;
+        }
+        self.holds_back = self.node.is_congested() || self.node.is_log_congested();
+        report.more |= !self.holds_back && self.ring.has_put_off();
         self.turns += 1;
         self.life.count_turn(self.turns);
         Ok(report)
+    }
+
+    /// What the ring says; no bytes while the log or another shard is behind.
+    fn poll(&mut self) -> Result<TurnReport, DriveError> {
+        let mesh_is_full = self.node.is_congested();
+        let holds_back = mesh_is_full || self.node.is_log_congested();
+        let mut written = None;
+        let (node, links) = (&mut self.node, &mut self.links);
+        let mut on_event = |connections: &mut Connections, event: RingEvent<'_>| match event {
+            RingEvent::Written { result } => written = Some(result),
+            event => links.on_event(node, connections, event),
+        };
+        let polled = if holds_back {
+            self.ring.poll_without_receiving(&mut on_event)?
+        } else {
+            self.ring.poll(&mut on_event)?
+        };
+        if let Some(log) = &mut self.log {
+            self.node.set_now_us(log.now_us());
+            if let Some(result) = written {
+                log.on_written(&mut self.node, result)?;
+            }
+        }
+        Ok(TurnReport {
+            bytes: polled.received_bytes,
+            completions: polled.completions,
+            more: polled.more || mesh_is_full,
+            ..TurnReport::default()
+        })
     }
 
     /// Reads a bounded number of mails from other shards.
@@ -130,14 +177,31 @@ impl Driver {
         let mut count = 0;
         while count < DESK_MAILS_PER_TURN {
             let Ok(mail) = self.desk.try_recv() else { break };
+            count += 1;
+            if let DeskMail::Latency(reply) = mail {
+                // A caller that has gone away gets nothing.
+                let _ = reply.send(self.latencies());
+                continue;
+            }
             let report = matches!(mail, DeskMail::Stats(_) | DeskMail::Tenants(_)).then(|| {
                 let node = self.node.stats();
-                self.facts.report(self.turns, &node, &self.ring, &self.links)
+                let mut report = self.facts.report(self.turns, &node, &self.ring, &self.links);
+                if let Some(log) = &self.log {
+                    report.counters.extend(log.counters());
+                    report.levels.extend(log.levels(&node));
+                }
+                report
             });
             self.node.on_desk_mail(mail, || report.unwrap_or_default());
-            count += 1;
         }
         count
+    }
+
+    fn latencies(&self) -> Vec<StageLatency> {
+        let commits = self.log.as_ref().map(|log| ("log_commit", log.commits()));
+        let waits = self.node.durable_waits().map(|waits| ("durable_ack", waits));
+        let stages = commits.into_iter().chain(waits);
+        stages.map(|(stage, us)| StageLatency { stage, us: us.clone() }).collect()
     }
 
     /// Hands mail to other shards; returns whether some found no room.
@@ -194,7 +258,10 @@ impl Driver {
     }
 
     fn mailboxes_are_empty(&self) -> bool {
-        self.desk.is_empty() && self.mesh.iter().flatten().all(|port| port.from.is_empty())
+        let mesh = || self.mesh.iter().flatten().all(|port| port.from.is_empty());
+        let done = self.log.as_ref().is_some_and(LogDrive::has_done);
+        // What is held back is not looked at before the disk has answered.
+        self.desk.is_empty() && !done && (self.holds_back || mesh())
     }
 
     /// Goes through the end: told, answered, let go. Returns whether the shard may stop.
@@ -218,6 +285,42 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// The last commit and a superblock that says so: a clean end.
+    fn finish(mut self) -> Result<(), DriveError> {
+        let Some(mut log) = self.log.take() else { return Ok(()) };
+        log.stop_snapshots();
+        let since = Instant::now();
+        let mut written = None;
+        loop {
+            let mut on_event = |_: &mut Connections, event: RingEvent<'_>| {
+                if let RingEvent::Written { result } = event {
+                    written = Some(result);
+                }
+            };
+            self.ring.poll_without_receiving(&mut on_event)?;
+            if let Some(result) = written.take() {
+                log.on_written(&mut self.node, result)?;
+            }
+            log.turn(&mut self.node, &mut self.ring, true)?;
+            if log.is_written(&mut self.node) {
+                return log.close();
+            }
+            if since.elapsed() > FINISH_MAX {
+                tracing::warn!("the disk takes too long: what nobody waited for may be lost");
+                return Ok(());
+            }
+            self.doorbell.arm();
+            let quiet = self.ring.prepare_sleep(WakeBy::Doorbell)?;
+            if quiet && !log.has_done() {
+                self.doorbell.wait_or(FINISH_LOOK)?;
+            } else {
+                self.doorbell.disarm();
+            }
+        }
+    }
+}
+
 /// What one turn did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TurnReport {
@@ -231,6 +334,8 @@ pub(crate) struct TurnReport {
     pub(crate) more: bool,
     /// Due work is left.
     pub(crate) due: bool,
+    /// Something is due after this long, if nothing else happens.
+    pub(crate) within: Option<Duration>,
 }
 
 /// The next mail from another shard, in batches.
@@ -248,6 +353,10 @@ const MESH_BATCHES_PER_TURN: usize = 16;
 const DESK_MAILS_PER_TURN: usize = 32;
 /// Busy turns between two looks at the executor's timers.
 const TURNS_PER_YIELD: u64 = 64;
+/// Time for the last commit.
+const FINISH_MAX: Duration = Duration::from_secs(10);
+/// How often the end is looked at while the disk is silent.
+const FINISH_LOOK: Duration = Duration::from_millis(20);
 /// Time that connections have to end by themselves once the server drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(1_000);
 /// Time after which the shard stops whoever is still there.

@@ -65,7 +65,7 @@ impl Pace {
         if turn.more || turn.due || turn.mails > 0 {
             return Nap::None;
         }
-        Nap::Doorbell(IDLE)
+        Nap::Doorbell(turn.within.map_or(IDLE, |within| within.min(IDLE)))
     }
 
     /// Sleeps until a period after the last beat; a turn that took about that long goes on at once.
@@ -154,6 +154,16 @@ mod tests {
             now += Duration::from_millis(5);
             assert_eq!(pace.nap_at(Latency::Adaptive, &turn(BUSY_BYTES), now), Nap::Doorbell(IDLE));
         }
+    }
+
+    #[test]
+    fn a_quiet_shard_wakes_for_what_is_due() {
+        let mut pace = Pace::new();
+        let within = Duration::from_millis(2);
+        let due = TurnReport { within: Some(within), ..turn(0) };
+        assert_eq!(pace.nap_at(Latency::Adaptive, &due, Instant::now()), Nap::Doorbell(within));
+        let later = TurnReport { within: Some(IDLE * 2), ..turn(0) };
+        assert_eq!(pace.nap_at(Latency::Adaptive, &later, Instant::now()), Nap::Doorbell(IDLE));
     }
 
     #[test]

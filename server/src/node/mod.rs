@@ -33,6 +33,7 @@ mod texts;
 mod turn;
 mod vnodes;
 
+pub(crate) use durable::latencies;
 pub use durable::{DURABLE_WAITERS_MAX, LOG_BACKLOG_BYTES_MAX};
 pub use mesh::{
     AskMail, MESH_BATCH_MAX, MESH_BATCHES_MAX, MESH_OUTBOX_MAX, MeshMail, PartMail, TextMail,
@@ -251,6 +252,11 @@ impl<P: Programs, M: Memory> Node<P, M> {
             return;
         }
         answer_mail(&mut self.shard, self.now_ms, mail, facts);
+    }
+
+    /// The shard itself, for what has nothing to do with connections.
+    pub const fn shard_mut(&mut self) -> &mut Shard<P, M> {
+        &mut self.shard
     }
 
     /// What was counted.

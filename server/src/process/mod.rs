@@ -4,11 +4,14 @@
 //! events or requests.
 //!
 //! ```text
-//!   start: checks ─▶ sockets ─▶ shards ─▶ all ready ─▶ desk says ready ─▶ plan and addresses
-//!   stop:  signal ─▶ desk drains ─▶ shards drain ─▶ all drained ─▶ shards end ─▶ exit 0
+//!   start: checks ─▶ data directory ─▶ sockets ─▶ programs ─▶ shards' threads, desk says not ready
+//!          ─▶ all have recovered ─▶ all serve ─▶ desk says ready ─▶ plan and addresses
+//!   stop:  signal ─▶ desk drains ─▶ shards drain ─▶ all drained ─▶ logs end ─▶ exit 0
 //! ```
 
+mod data;
 mod serve;
+mod shards;
 mod watchdog;
 
 pub use serve::{Running, StartError, start};

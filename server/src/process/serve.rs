@@ -1,22 +1,23 @@
 //! Start and stop of a server.
 
+use super::data::Data;
+use super::shards::{RunningShard, Starting};
 use super::watchdog::{Health, LOOK_EVERY, Watchdog};
 use crate::config::limits::DESK_ANSWER_MS_MAX;
 use crate::config::{Config, MemoryPlan};
 use crate::desk::listener::HttpLimits;
-use crate::desk::mail::{Mailbox, mailbox};
 use crate::desk::shards::Shards;
 use crate::desk::{DeskError, DeskHandle, FrontDesk, Phase as DeskPhase, PhaseCell};
-use crate::drive::{DriveError, Life, MeshPort, Phase, ShardStart};
-use crate::node::{MESH_BATCHES_MAX, Vnodes};
-use crate::programs::{self, ProgramsError, Recipe, ShardPrograms};
-use crate::runtime::{
-    Doorbell, DoorbellRinger, Placement, Preflight, RuntimeError, ShardThread, raise_open_files,
-    run_shard,
-};
+use crate::drive::{DriveError, Phase};
+use crate::folder_lock::FolderLock;
+use crate::node::Vnodes;
+use crate::programs::{self, ProgramsError, Recipe};
+use crate::runtime::{Preflight, RuntimeError, raise_open_files};
 use crate::socket::{SocketError, listen, listen_shared, local_address};
+use crate::store::StoreError;
 use socket2::Socket;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,14 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The data directory cannot be used.
+    #[error("data directory {}: {source}", folder.display())]
+    Data {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
     /// The programs cannot be had.
     #[error(transparent)]
     Programs(#[from] ProgramsError),
@@ -71,13 +80,8 @@ pub struct Running {
     shards: Vec<RunningShard>,
     desk: DeskHandle,
     phase: PhaseCell,
-}
-
-#[derive(Debug)]
-struct RunningShard {
-    thread: ShardThread<Result<(), DriveError>>,
-    life: Arc<Life>,
-    ringer: DoorbellRinger,
+    /// The data directory is ours until the end.
+    _lock: Option<FolderLock>,
 }
 
 /// Starts a server; it serves when this returns.
@@ -87,23 +91,27 @@ struct RunningShard {
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let plan = MemoryPlan::new(config);
     check_machine(config)?;
+    let data = Data::open(config)?;
     let sockets = Sockets::open(config)?;
     let desk = FrontDesk::bind(config.http, HttpLimits::default())?;
     let http = desk.address().map_err(StartError::Address)?;
     let (listen, direct) = (sockets.listen, sockets.direct.clone());
-    let vnodes = Vnodes::even(config.shards);
+    let mut vnodes = Vnodes::even(config.shards);
+    vnodes.generation = data.as_ref().map_or(vnodes.generation, Data::generation);
     let owned = vnodes.clone();
     let recipe = Recipe::this_binary();
     let (library, programs) =
         programs::start(config, recipe, |tenant| usize::from(owned.owner(tenant)))?;
-    let (shards, boxes) = start_shards(config, &vnodes, sockets, programs)?;
+    let starting = Starting::spawn(config, &vnodes, sockets, programs, data.as_ref())?;
     let phase = PhaseCell::default();
     let owner = move |tenant| usize::from(vnodes.owner(tenant));
     let answer_max = Duration::from_millis(DESK_ANSWER_MS_MAX);
-    let reach = Shards::new(boxes, Arc::new(owner), answer_max);
+    let reach = Shards::new(starting.boxes().to_vec(), Arc::new(owner), answer_max);
+    // It says that the server is not ready while shards recover.
     let desk = desk.start(config, plan.clone(), reach, library, phase.clone())?;
+    let (shards, lock) = starting.finish(data)?;
     phase.set(DeskPhase::Ready);
-    Ok(Running { listen, http, direct, plan, shards, desk, phase })
+    Ok(Running { listen, http, direct, plan, shards, desk, phase, _lock: lock })
 }
 
 impl Running {
@@ -160,7 +168,7 @@ impl Running {
     /// # Errors
     /// A shard that had failed.
     pub fn stop(self) -> Result<(), StartError> {
-        let Self { shards, desk, phase, .. } = self;
+        let Self { shards, desk, phase, _lock, .. } = self;
         phase.set(DeskPhase::Draining);
         tell(&shards, Phase::Draining);
         // The desk's open requests still need the shards.
@@ -197,11 +205,11 @@ fn check_machine(config: &Config) -> Result<(), RuntimeError> {
 }
 
 /// Every listening socket of the shards.
-struct Sockets {
+pub(super) struct Sockets {
     listen: SocketAddr,
-    shared: Vec<Socket>,
-    direct: Vec<SocketAddr>,
-    own: Vec<Socket>,
+    pub(super) shared: Vec<Socket>,
+    pub(super) direct: Vec<SocketAddr>,
+    pub(super) own: Vec<Socket>,
 }
 
 impl Sockets {
@@ -221,87 +229,5 @@ impl Sockets {
     }
 }
 
-/// Starts every shard and waits until all of them serve.
-fn start_shards(
-    config: &Config,
-    vnodes: &Vnodes,
-    sockets: Sockets,
-    programs: Vec<ShardPrograms>,
-) -> Result<(Vec<RunningShard>, Vec<Mailbox>), StartError> {
-    let doorbells: Vec<Doorbell> =
-        (0..config.shards).map(|_| Doorbell::new()).collect::<Result<_, _>>()?;
-    let ringers: Vec<DoorbellRinger> = doorbells.iter().map(Doorbell::ringer).collect();
-    let mut meshes = mesh(&ringers).into_iter();
-    let (ready, serves) = flume::bounded(config.shards);
-    let secret = [rand::random(), rand::random()];
-    let (mut shards, mut boxes) = (Vec::new(), Vec::new());
-    let sockets_of = sockets.shared.into_iter().zip(sockets.own).map(<[Socket; 2]>::from);
-    let parts = doorbells.into_iter().zip(sockets_of).zip(programs).zip(&ringers);
-    for (shard, (((doorbell, listeners), programs), ringer)) in (0_u16..).zip(parts) {
-        let index = usize::from(shard);
-        let wakes = ringer.clone();
-        let (mailbox, desk) = mailbox(move || wakes.ring());
-        boxes.push(mailbox);
-        let life = Arc::new(Life::default());
-        let start = ShardStart {
-            shard,
-            config: config.clone(),
-            vnodes: vnodes.clone(),
-            addresses: sockets.direct.clone(),
-            listeners: listeners.into(),
-            mesh: meshes.next().unwrap_or_default(),
-            desk,
-            doorbell,
-            life: life.clone(),
-            programs,
-            secret,
-            ready: ready.clone(),
-        };
-        let placement = config.core_of(index).map_or(Placement::Floating, Placement::Pinned);
-        let thread = run_shard(placement, &format!("shard-{shard}"), |runtime| start.run(runtime))?;
-        shards.push(RunningShard { thread, life, ringer: ringer.clone() });
-    }
-    drop(ready);
-    for _ in 0..shards.len() {
-        if serves.recv_timeout(READY_MAX).is_err() {
-            return Err(why_not_ready(shards));
-        }
-    }
-    Ok((shards, boxes))
-}
-
-/// The error of the shard that ended instead of getting ready.
-fn why_not_ready(shards: Vec<RunningShard>) -> StartError {
-    for (shard, running) in shards.into_iter().enumerate() {
-        if !running.thread.is_finished() {
-            continue;
-        }
-        return match running.thread.join() {
-            Ok(Ok(())) => StartError::ShardGone(shard),
-            Ok(Err(source)) => StartError::Shard { shard, source },
-            Err(error) => error.into(),
-        };
-    }
-    StartError::ShardStuck(0)
-}
-
-/// Channels between every two shards, `[i][j]` for shard `i` to and from shard `j`.
-fn mesh(ringers: &[DoorbellRinger]) -> Vec<Vec<Option<MeshPort>>> {
-    let count = ringers.len();
-    let mut ports: Vec<Vec<Option<MeshPort>>> =
-        (0..count).map(|_| (0..count).map(|_| None).collect()).collect();
-    for i in 0..count {
-        for j in i + 1..count {
-            let (to_j, from_i) = flume::bounded(MESH_BATCHES_MAX);
-            let (to_i, from_j) = flume::bounded(MESH_BATCHES_MAX);
-            ports[i][j] = Some(MeshPort { to: to_j, from: from_j, ringer: ringers[j].clone() });
-            ports[j][i] = Some(MeshPort { to: to_i, from: from_i, ringer: ringers[i].clone() });
-        }
-    }
-    ports
-}
-
-/// Time a shard has to get ready: it maps memory, and recovers nothing yet.
-const READY_MAX: Duration = Duration::from_secs(30);
 /// Time the shards have to drain.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
