@@ -25,6 +25,18 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    /// Whether someone has the directory. Takes it for a moment, together with any who also ask.
+    ///
+    /// # Errors
+    /// When the file system refuses, or nobody ever had it.
+    pub fn is_taken(folder: &Path) -> io::Result<bool> {
+        match File::open(folder.join("lock"))?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 impl Drop for FolderLock {
@@ -46,8 +58,10 @@ mod tests {
         std::fs::create_dir(&folder.0).unwrap();
         let lock = FolderLock::take(&folder.0).unwrap().unwrap();
         assert!(FolderLock::take(&folder.0).unwrap().is_none());
+        assert!(FolderLock::is_taken(&folder.0).unwrap());
         let copy = lock.file.try_clone().unwrap();
         drop(lock);
+        assert!(!FolderLock::is_taken(&folder.0).unwrap());
         assert!(FolderLock::take(&folder.0).unwrap().is_some());
         drop(copy);
     }

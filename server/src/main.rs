@@ -5,13 +5,16 @@ use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use trendsrv_server::config::{Cli, Command, Config, Loaded, Machine};
-use trendsrv_server::{demo, process, programs};
+use trendsrv_server::{demo, process, programs, store};
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // It knows nothing of a server's settings, and says nothing but what was asked.
     if let Some(Command::CompileProgram(args)) = &cli.command {
         return programs::compile_standard_input(args.cpu_seconds);
+    }
+    if let Some(Command::Inspect(args)) = &cli.command {
+        return Ok(store::inspect_command(args));
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("TRENDSRV_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -27,12 +27,25 @@ pub enum Command {
     Serve,
     /// Run the server with live sample traffic, to see trends within seconds.
     Demo,
+    /// Read a data directory to its last byte and say what is in it, and whether it is sound.
+    Inspect(InspectArgs),
     /// Compile a program from standard input to standard output, within limits.
     #[command(hide = true)]
     CompileProgram(CompileProgramArgs),
     /// Run a recording through a program, offline.
     #[command(hide = true)]
     ProgramTest(ProgramTestArgs),
+}
+
+/// What `inspect` is told. The exit code is 0 when all is sound, 1 when something is damaged.
+#[derive(Args, Clone, Debug, Eq, PartialEq)]
+pub struct InspectArgs {
+    /// The data directory
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `compile-program` is told.

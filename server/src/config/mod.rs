@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::programs::ProgramName;
-pub use cli::{Cli, Command, Flags, ProgramTestArgs};
+pub use cli::{Cli, Command, Flags, InspectArgs, ProgramTestArgs};
 pub use layers::Origin;
 pub use plan::MemoryPlan;
 use trendsrv_proto::Clock;

@@ -245,7 +245,7 @@ impl<D: Disk> Chores<D> {
 
     /// Publishes the snapshot that is complete, once the log holds all that is in it.
     fn publish(&mut self, done: &mut Vec<Done>) -> Result<(), StoreError> {
-        if !self.sealed.as_ref().is_some_and(|sealed| sealed.lsn_max <= self.durable) {
+        if self.sealed.as_ref().is_none_or(|sealed| sealed.lsn_max > self.durable) {
             return Ok(());
         }
         let Some(sealed) = self.sealed.take() else { return Ok(()) };

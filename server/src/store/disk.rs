@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// See the module header.
-pub trait Disk: Clone + Send {
+pub trait Disk: Clone {
     /// Makes a directory; that it is there already is no error.
     ///
     /// # Errors

@@ -130,7 +130,14 @@ impl StoreError {
 
     pub(crate) fn damaged(path: &str, offset: u64, what: impl Into<String>) -> Self {
         let what = what.into();
-        Self::Damaged(Damage { path: path.to_owned(), offset, what, lsns: None, concerned: None })
+        Self::Damaged(Damage {
+            path: path.to_owned(),
+            offset,
+            what,
+            lsns: None,
+            vnodes: None,
+            concerned: None,
+        })
     }
 
     /// Whether it says that there is no room left; it may pass.
@@ -152,6 +159,9 @@ pub struct Damage {
     /// The acknowledged records that cannot be read, first to last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lsns: Option<(u64, u64)>,
+    /// The vnodes that the first of them concerns, as far as it can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vnodes: Option<(u16, u16)>,
     /// Whose they are, as far as it can be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concerned: Option<String>,
@@ -163,6 +173,13 @@ impl fmt::Display for Damage {
         write!(f, "{path} is damaged at offset {offset}: {what}")?;
         if let Some((first, last)) = self.lsns {
             write!(f, "; records that were acknowledged are lost: LSN {first} to {last}")?;
+        }
+        match self.vnodes {
+            Some((low, high)) => {
+                write!(f, ", the first of vnodes {low} to {high} as far as it can be read")?;
+            }
+            None if self.lsns.is_some() => write!(f, ", of any vnodes of this shard")?,
+            None => {}
         }
         if let Some(concerned) = &self.concerned {
             write!(f, ", {concerned}")?;

@@ -230,8 +230,8 @@ impl<D: Disk> LogReader<D> {
             Parsed::Padding => "the commit ends before its last record".to_owned(),
             Parsed::Bad(bad) => bad.to_string(),
         };
-        let concerned = concerned(bytes);
-        self.end_at(what, Some(concerned))?;
+        let vnodes = vnodes_of(bytes);
+        self.end_at(what, vnodes)?;
         Ok(false)
     }
 
@@ -314,7 +314,7 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// The expected record is not here: the end of the log, or damage.
-    fn end_at(&mut self, what: String, concerned: Option<String>) -> Result<(), StoreError> {
+    fn end_at(&mut self, what: String, vnodes: Option<(u16, u16)>) -> Result<(), StoreError> {
         let (lsn, offset) = (self.expect.lsn, self.chunks.offset());
         let path = self.chunks.path().to_owned();
         // What there is of an unfinished write: the commit's rest, or blocks that hold anything.
@@ -325,9 +325,9 @@ impl<D: Disk> LogReader<D> {
         let later = self.later_commit()?;
         let known = self.known.max(later);
         if lsn <= known {
-            let concerned = concerned.unwrap_or_else(|| "of any tenant of this shard".to_owned());
-            let (lsns, concerned) = (Some((lsn, known)), Some(concerned));
-            return Err(StoreError::Damaged(Damage { path, offset, what, lsns, concerned }));
+            let lsns = Some((lsn, known));
+            let damage = Damage { path, offset, what, lsns, vnodes, concerned: None };
+            return Err(StoreError::Damaged(damage));
         }
         if bytes > 0 && self.clean_at != Some(lsn - 1) {
             self.torn = Some(TornTail { path, offset, bytes, lsn, what });
@@ -426,16 +426,10 @@ fn needed_segments<D: Disk>(
     Ok(segments)
 }
 
-/// Whose a record is that cannot be read: what its head says may be wrong, too.
-fn concerned(bytes: &[u8]) -> String {
-    let vnode = |at: usize| {
-        let bytes = bytes.get(at..at + 2)?;
-        Some(usize::from(u16::from_le_bytes([bytes[0], bytes[1]])))
-    };
-    match (vnode(6), vnode(8)) {
-        (Some(low), Some(high)) if low <= high && high < VNODES && (low, high) != (0, 0) => {
-            format!("the first of them of vnodes {low} to {high}, as far as it can be read")
-        }
-        _ => "of any tenant of this shard".to_owned(),
-    }
+/// The vnodes of a record that cannot be read, if its head may be right.
+fn vnodes_of(bytes: &[u8]) -> Option<(u16, u16)> {
+    let vnode = |at: usize| Some(u16::from_le_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+    let (low, high) = (vnode(6)?, vnode(8)?);
+    let may_be = low <= high && usize::from(high) < VNODES && (low, high) != (0, 0);
+    may_be.then_some((low, high))
 }

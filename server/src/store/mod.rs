@@ -20,10 +20,13 @@ mod block;
 mod chore;
 mod chores;
 mod chunk;
+mod command;
 mod commit;
 mod committer;
 mod disk;
 mod error;
+mod findings;
+mod inspect;
 pub mod layout;
 pub mod limits;
 mod log_reader;
@@ -42,10 +45,16 @@ pub use chore::{
     Chore, Done, Mark, Published, Section, SectionOf, Segment, SegmentStart, SnapshotPart,
 };
 pub use chores::Chores;
+pub use command::inspect_command;
 pub use committer::{BatchSource, Committer, CommitterStart, Write};
 pub use disk::{Disk, RealDisk, is_full};
 pub use error::{Damage, StoreError};
+pub use findings::{Findings, LogFindings, SegmentFindings, ShardFindings, SnapshotFindings};
+pub use inspect::inspect;
 pub use log_reader::TornTail;
 pub use manifest::{Manifest, Settings, ShardManifest};
 pub use open::Store;
 pub use recover::{Progress, RecoveryFacts, RecoveryPhase, ShardRecovery};
+
+#[cfg(test)]
+mod tests;

@@ -127,6 +127,11 @@ impl<D: Disk> OldLog<D> {
 }
 
 impl SnapshotLsns {
+    /// Without a snapshot.
+    pub(super) fn none() -> Self {
+        Self { vnodes: vec![0; VNODES], marks: 0, lsn_max: 0, sections: 0, bytes: 0 }
+    }
+
     /// Whether a record is not in the snapshot of its tenant's vnode.
     pub(super) fn is_above(&self, tenant: TenantId, lsn: u64) -> bool {
         lsn > self.vnodes[tenant.vnode()]

@@ -46,8 +46,8 @@ impl Superblock {
         let path = format!("{dir}/{SUPERBLOCK}");
         let new = format!("{path}{TEMPORARY}");
         let superblock = Self { identity, shards, path, counter: 1, mark };
-        let mut bytes = superblock.encode(0).to_vec();
-        bytes.extend_from_slice(&superblock.encode(1));
+        let mut bytes = superblock.encode(1).to_vec();
+        bytes.extend_from_slice(&superblock.encode(0));
         let io = || {
             disk.create(&new, 0)?;
             disk.write_at(&new, 0, &bytes)?;
