@@ -433,6 +433,13 @@ mod tests {
             }
         }
         assert_eq!(tenants.counts().0, 64);
+        let of_vnodes: usize = (0..VNODES)
+            .map(|vnode| {
+                let ids = tenants.of_vnode(vnode).map(|slot| tenants.id_at(slot).unwrap());
+                ids.inspect(|id| assert_eq!(id.vnode(), vnode)).count()
+            })
+            .sum();
+        assert_eq!(of_vnodes, 64, "each in the list of its vnode");
         assert_eq!(tenants.names_from((Bound::Unbounded, Bound::Unbounded)).count(), 64);
     }
 
@@ -448,6 +455,29 @@ mod tests {
         assert!(tenants.find(TenantId(2)).is_some());
         tenants.mark_live(slots[1]);
         assert_eq!(tenants.counts(), (8, 0));
+    }
+
+    #[test]
+    fn a_vnode_lists_its_tenants_and_no_others() {
+        let mut tenants = table(64);
+        let of_one = (0..).map(TenantId).filter(|id| id.vnode() == 7).take(8);
+        let ids: Vec<_> = of_one.chain((0..8).map(TenantId).filter(|id| id.vnode() != 7)).collect();
+        for &id in &ids {
+            admit(&mut tenants, id);
+        }
+        let listed = |tenants: &Tenants<HeapMemory>| -> Vec<TenantId> {
+            tenants.of_vnode(7).map(|slot| tenants.record(slot).id).collect()
+        };
+        let newest_first: Vec<_> = ids[..8].iter().rev().copied().collect();
+        assert_eq!(listed(&tenants), newest_first);
+        // The last, the first and one between them leave, and one comes back.
+        for id in [ids[7], ids[0], ids[4]] {
+            let (slot, _) = tenants.at(tenants.find(id).unwrap());
+            tenants.mark_emptied(slot);
+            tenants.forget(id);
+        }
+        admit(&mut tenants, ids[0]);
+        assert_eq!(listed(&tenants), [ids[0], ids[6], ids[5], ids[3], ids[2], ids[1]]);
     }
 
     #[test]

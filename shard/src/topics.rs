@@ -124,6 +124,16 @@ impl Topics {
         self.table.len()
     }
 
+    /// The topics that windows hold, how many of them, and the names.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> std::collections::BTreeMap<TopicId, (u32, String)> {
+        let held = self.table.iter().filter(|entry| entry.references > 0);
+        held.map(|entry| {
+            (entry.id, (entry.references, entry.name.as_deref().unwrap_or("").to_owned()))
+        })
+        .collect()
+    }
+
     fn hash(&self, id: TopicId) -> u64 {
         fmix64(id.0 ^ self.secret)
     }

@@ -1,5 +1,6 @@
 //! Snapshots: a shard that is written and taken in again, in a process with other secrets, answers
 //! as the old one does, now and ever after; damaged bytes are refused or harmless.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod shard_support;
 

@@ -71,3 +71,6 @@ pub struct Restored {
     /// Private states left out because no program of their name is known here.
     pub states_left_out: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,3 +285,115 @@ const fn slot_words(layout: &Layout) -> usize {
 }
 
 const TOO_LARGE: &str = "its window holds more than 64 bits count";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::TIER_SLOTS;
+    use crate::memory::HeapMemory;
+    use crate::window::{Event, View, WindowConfig};
+    use std::collections::BTreeSet;
+    use trendsrv_proto::Rank;
+
+    #[derive(Default)]
+    struct Opened(Vec<TopicId>);
+
+    impl TopicSink for Opened {
+        fn opened(&mut self, topic: TopicId) {
+            self.0.push(topic);
+        }
+
+        fn closed(&mut self, topic: TopicId) {
+            let at = self.0.iter().position(|open| *open == topic);
+            self.0.swap_remove(at.expect("closed, so it was open"));
+        }
+    }
+
+    fn windows(tiers_max: usize, secret: u64) -> Windows<HeapMemory> {
+        let grid = Grid::new(8_000, 1_000).unwrap();
+        let config = WindowConfig { tiers_max, ..WindowConfig::new(grid, [secret, secret + 1]) };
+        let bytes = usize::try_from(config.memory_bytes(8 * config.chunk_bytes())).unwrap();
+        Windows::new(&config, HeapMemory::new(bytes / 8)).unwrap()
+    }
+
+    fn event(grid: &Grid, topic: u64, weight: u32, pane: u64) -> Event {
+        let ts_ms = grid.start_ms(pane) + 3;
+        Event { at: grid.place(pane), topic: TopicId(topic), weight, ts_ms }
+    }
+
+    fn view(windows: &Windows<HeapMemory>, block: Block, pane: u64) -> String {
+        let mut view = View::new();
+        windows.view(block, pane, &mut view);
+        view.rank(Rank::Count, 5_000, |_| b"");
+        let mut topics: Vec<_> = view.topics().iter().map(|row| format!("{row:?}")).collect();
+        topics.sort_unstable();
+        format!("{} {} {} {topics:?}", view.total(), view.events(), view.error_bound())
+    }
+
+    /// Fills a window with so many topics, thaws it elsewhere, and has both go on.
+    fn check(tiers_max: usize, topics: u64, weight: u32) -> u8 {
+        let (mut old, mut new) = (windows(tiers_max, 3), windows(tiers_max, 99));
+        let (grid, first) = (*old.grid(), 100);
+        let (mut sink, mut opened) = (Opened::default(), Opened::default());
+        let mut block = old.open(7, first).unwrap();
+        for pane in first..first + 5 {
+            for topic in 0..topics {
+                let times = if topic == 1 { 5 } else { 1 };
+                let events = std::iter::repeat_n(event(&grid, topic, weight, pane), times);
+                old.add(&mut block, events, &mut sink);
+            }
+        }
+        let mut words = Vec::new();
+        let frozen = old.freeze(block, &mut words);
+        let mut thawer = Thawer::new(grid);
+        assert_eq!(thawer.words(&frozen), Ok(words.len()));
+        assert_eq!(thawer.check(&frozen, &words), Ok(()), "{frozen:?}");
+        let class = block.class;
+        let mut copy = new.thaw(&frozen, &words, 8, &mut opened).unwrap();
+        assert_eq!((copy.class, new.user(copy)), (class, 8));
+        let topics_of = |sink: &Opened| sink.0.iter().copied().collect::<BTreeSet<_>>();
+        assert_eq!(topics_of(&opened), topics_of(&sink));
+        let mut again = Vec::new();
+        assert_eq!((new.freeze(copy, &mut again), &again), (frozen, &words));
+        for pane in first + 5..first + 20 {
+            assert_eq!(view(&new, copy, pane), view(&old, block, pane), "at {pane}");
+            let events = || [(pane + 1) % 7, pane].map(|topic| event(&grid, topic, 2, pane));
+            old.add(&mut block, events(), &mut sink);
+            new.add(&mut copy, events(), &mut opened);
+        }
+        assert_eq!(topics_of(&opened), topics_of(&sink));
+        class
+    }
+
+    #[test]
+    fn a_window_of_any_class_is_built_again_and_goes_on_alike() {
+        let mut classes = BTreeSet::new();
+        for (tier, slots) in TIER_SLOTS.into_iter().enumerate() {
+            for weight in [3, 30_000, 1_000_000_000] {
+                classes.insert(check(tier + 1, slots as u64, weight));
+                classes.insert(check(tier + 1, slots as u64 + 1, weight));
+            }
+        }
+        assert_eq!(classes.len(), CLASSES, "{classes:?}");
+    }
+
+    #[test]
+    fn a_tier_or_memory_that_is_not_there_is_told() {
+        let mut old = windows(2, 3);
+        let grid = *old.grid();
+        let (mut block, mut words) = (old.open(7, 100).unwrap(), Vec::new());
+        let events = (0..13).map(|topic| event(&grid, topic, 1, 100));
+        old.add(&mut block, events, &mut Opened::default());
+        let frozen = old.freeze(block, &mut words);
+        let mut new = windows(1, 3);
+        let refused = new.thaw(&frozen, &words, 8, &mut Opened::default());
+        assert_eq!(refused, Err(NotThawed::Tier { tier: 1, tiers_max: 1 }));
+        let mut new = windows(2, 3);
+        let full = loop {
+            if let Err(why) = new.thaw(&frozen, &words, 8, &mut Opened::default()) {
+                break why;
+            }
+        };
+        assert!(matches!(full, NotThawed::Memory { .. }), "{full:?}");
+    }
+}
