@@ -15,7 +15,6 @@ use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trendsrv_server::store::Disk;
-pub(crate) use volume::Faults;
 use volume::{Failure, Node, ROOT, Volume};
 
 /// See the module header. Clones are the same disk.
@@ -27,29 +26,29 @@ struct State {
     volume: Volume,
     /// Calls that still succeed; then the machine is dead until the power is cut.
     calls_left: Option<u64>,
-    calls: u64,
 }
 
 impl SimDisk {
     /// An empty disk.
     pub(crate) fn new() -> Self {
-        let state = State { volume: Volume::new(), calls_left: None, calls: 0 };
+        let state = State { volume: Volume::new(), calls_left: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// What goes wrong from now on.
-    pub(crate) fn set_faults(&self, faults: Faults) {
-        self.state().volume.faults = faults;
+    /// So many more writes, and syncs, succeed.
+    pub(crate) fn fail_after(&self, (writes_left, syncs_left): (Option<u64>, Option<u64>)) {
+        let faults = &mut self.state().volume.faults;
+        (faults.writes_left, faults.syncs_left) = (writes_left, syncs_left);
+    }
+
+    /// Bytes of all files together, from now on.
+    pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
+        self.state().volume.faults.capacity = capacity;
     }
 
     /// After so many more calls nothing happens any more: a crash at any step.
     pub(crate) fn stop_after(&self, calls: u64) {
         self.state().calls_left = Some(calls);
-    }
-
-    /// Calls made so far.
-    pub(crate) fn calls(&self) -> u64 {
-        self.state().calls
     }
 
     /// Bytes of all files.
@@ -64,9 +63,32 @@ impl SimDisk {
         state.volume.cut_power(&mut StdRng::seed_from_u64(seed));
     }
 
-    /// The process died, the machine did not: all that was written is there.
+    /// The process died, the machine did not: all that was written is there, and the disk works.
     pub(crate) fn restart(&self) {
         self.state().calls_left = None;
+        self.heal();
+    }
+
+    /// Nothing fails any more; a full disk stays full.
+    pub(crate) fn heal(&self) {
+        let faults = &mut self.state().volume.faults;
+        (faults.writes_left, faults.syncs_left) = (None, None);
+    }
+
+    /// Whether [`Self::stop_after`] has come true.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state().calls_left == Some(0)
+    }
+
+    /// Turns one bit of a file over, behind everybody's back.
+    pub(crate) fn flip(&self, path: &str, offset: u64, bit: u8) {
+        let volume = &mut self.state().volume;
+        let Ok(number) = find(volume, path) else { return };
+        let Ok(&[byte]) = volume.read(number, at(offset), 1) else { return };
+        let faults = std::mem::take(&mut volume.faults);
+        // The byte is there already, so there is room.
+        let _ = volume.write(number, at(offset), &[byte ^ 1 << bit], true);
+        volume.faults = faults;
     }
 
     /// Writes with RWF_DSYNC, as the ring does.
@@ -107,7 +129,6 @@ impl SimDisk {
             Some(left) => *left -= 1,
             None => {}
         }
-        state.calls += 1;
         Ok(state)
     }
 }

@@ -5,9 +5,12 @@
 
 mod client;
 mod dice;
+mod disk;
 mod oracle;
 mod plan;
+mod planted;
 mod server;
+mod storage;
 mod trace;
 mod wire;
 mod world;
@@ -36,6 +39,30 @@ fn acknowledged_events_count_and_every_event_counts_once() {
     println!("{all:?}");
     assert!(all.events > 100 * WORLDS && all.answers > 20 * WORLDS, "nothing was tried: {all:?}");
     assert!(all.crashes > WORLDS / 5 && all.cuts > WORLDS, "nothing went wrong: {all:?}");
+}
+
+/// The lane: `WORLDS` worlds from `SEED` on. It goes through all of them, whatever it finds.
+#[test]
+#[ignore = "run by ./ci.sh sim"]
+fn worlds_of_the_lane() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (first, worlds) = (number("SEED", 1), number("WORLDS", 1_000));
+    let mut violations = 0;
+    for seed in first..first.saturating_add(worlds) {
+        let why = match std::panic::catch_unwind(|| run_seed(seed, None).violation) {
+            Ok(violation) => violation,
+            Err(_) => Some("it panicked; see above".to_owned()),
+        };
+        if let Some(why) = why {
+            violations += 1;
+            let words = std::panic::catch_unwind(|| report(seed, &why));
+            println!("{}", words.unwrap_or_else(|_| format!("seed {seed}: {why}")));
+        }
+    }
+    println!("{worlds} worlds, {violations} violations");
+    assert_eq!(violations, 0);
 }
 
 #[test]

@@ -89,8 +89,12 @@ pub(crate) struct Moment {
 /// What a server that is gone leaves to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heir {
+    /// All it knew is lost.
     Nothing,
+    /// Its log: what was durable comes back, the rest perhaps.
     Log,
+    /// It ended in good order.
+    All,
 }
 
 /// See the module header.
@@ -173,6 +177,7 @@ impl Oracle {
         match heir {
             Heir::Nothing => event.may = false,
             Heir::Log if durable => self.acked(id, true),
+            Heir::All => self.acked(id, durable),
             Heir::Log => event.open = event.may && event.must_since.is_none(),
         }
     }

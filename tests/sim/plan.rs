@@ -12,6 +12,23 @@ pub(crate) enum Planted {
     PaneTooMany,
     /// The server's window has a pane less than it says.
     PaneTooFew,
+    /// A durable acknowledgement goes out before the disk has answered.
+    AckBeforeFsync,
+    /// Snapshots lack the producers' marks.
+    MarksMissing,
+    /// Log that a snapshot makes needless is removed before the manifest names the snapshot.
+    LogBeforeManifest,
+    /// A sync that failed is tried again, and believed when it succeeds.
+    FsyncRetried,
+    /// The end of the log is judged without the mark of the superblock.
+    MarkIgnored,
+}
+
+impl Planted {
+    /// Whether it shows only in a world with a disk.
+    const fn is_of_the_disk(self) -> bool {
+        !matches!(self, Self::PaneTooMany | Self::PaneTooFew)
+    }
 }
 
 /// See the module header.
@@ -39,6 +56,24 @@ pub(crate) struct Plan {
     pub(crate) mesh_batches_max: usize,
     pub(crate) weather: Weather,
     pub(crate) faults: Faults,
+    pub(crate) disk: DiskPlan,
+}
+
+/// The disk of a world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskPlan {
+    /// There is one, with a log.
+    pub(crate) is_there: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) snapshot_every_us: u64,
+    /// Longest time of a commit or a chore.
+    pub(crate) write_us_max: u64,
+    /// Starts, in a hundred, with another number of shards.
+    pub(crate) reshards: u64,
+    /// Starts, in a hundred, that the machine does not survive.
+    pub(crate) dies_starting: u64,
+    /// Clean ends, in a hundred, after which a bit is turned over.
+    pub(crate) flips: u64,
 }
 
 /// How often what goes wrong.
@@ -51,7 +86,16 @@ pub(crate) struct Faults {
     pub(crate) half_close: u64,
     pub(crate) stall: u64,
     pub(crate) jump: u64,
+    /// The process is killed; without a log it knows nothing afterwards.
     pub(crate) crash: u64,
+    pub(crate) power_cut: u64,
+    /// The machine dies at some call of the disk.
+    pub(crate) dies_at_call: u64,
+    /// A write or a sync fails.
+    pub(crate) disk_error: u64,
+    /// There is no room for a while.
+    pub(crate) disk_full: u64,
+    pub(crate) short_write: u64,
     pub(crate) drain: u64,
     pub(crate) begin_anew: u64,
 }
@@ -70,8 +114,10 @@ impl Plan {
         let (window_ms, slide_ms) = dice.pick(&grids);
         let clock = if dice.percent(70) { Clock::Wall } else { Clock::Event };
         let count = dice.size(1..=4);
-        let producers = (0..count).map(|index| producer(index, &mut dice)).collect();
+        let is_there = planted.is_none_or(Planted::is_of_the_disk) && dice.percent(75)
+            || planted.is_some_and(Planted::is_of_the_disk);
         let calm = dice.percent(10);
+        let on_disk = |share: u64| if is_there { share } else { 0 };
         let share =
             |dice: &mut Dice, chance| if dice.percent(chance) { dice.of(1..=10) } else { 0 };
         let faults = Faults {
@@ -81,9 +127,24 @@ impl Plan {
             stall: share(&mut dice, 60),
             jump: share(&mut dice, 50),
             crash: share(&mut dice, 40),
-            drain: share(&mut dice, 20),
+            power_cut: on_disk(share(&mut dice, 40)),
+            dies_at_call: on_disk(share(&mut dice, 40)),
+            disk_error: on_disk(share(&mut dice, 30)),
+            disk_full: on_disk(share(&mut dice, 30)),
+            short_write: on_disk(share(&mut dice, 20)),
+            drain: share(&mut dice, 30),
             begin_anew: share(&mut dice, 20),
         };
+        let disk = DiskPlan {
+            is_there,
+            segment_bytes: dice.pick(&[16 << 10, 64 << 10, 256 << 10]),
+            snapshot_every_us: dice.pick(&[100_000, 1_000_000, 60_000_000]),
+            write_us_max: dice.pick(&[200, 5_000, 200_000]),
+            reshards: dice.pick(&[0, 30, 60]),
+            dies_starting: dice.pick(&[0, 0, 40]),
+            flips: dice.pick(&[0, 50]),
+        };
+        let producers = (0..count).map(|index| producer(index, is_there, &mut dice)).collect();
         Self {
             seed,
             planted,
@@ -109,19 +170,22 @@ impl Plan {
                 capacity_bytes: dice.pick(&[3_000, 9_000, 128 << 10]),
             },
             faults,
+            disk,
         }
     }
 }
 
-fn producer(index: usize, dice: &mut Dice) -> SessionConfig {
+fn producer(index: usize, has_log: bool, dice: &mut Dice) -> SessionConfig {
     let anonymous = dice.percent(20);
+    let acks = [AckMode::Received, AckMode::Applied, AckMode::Durable, AckMode::Durable];
+    let ack = dice.pick(if has_log { &acks } else { &acks[..2] });
     let index = index as u64;
     SessionConfig {
         // Some share an id and differ by their lanes.
         producer: if anonymous { 0 } else { 100 + index / 2 },
         epoch: 1,
         lane: u16::try_from(index).expect("few producers"),
-        ack: dice.pick(&[AckMode::Received, AckMode::Applied]),
+        ack,
         batch_events: dice.pick(&[1, 3, 16]),
         in_flight_bytes_max: dice.pick(&[12 << 10, 64 << 10]),
         linger_ms: dice.pick(&[0, 5, 50]),

@@ -10,10 +10,12 @@
 
 use crate::dice::Dice;
 use crate::plan::Plan;
+use crate::storage::{LogDrive, LogTurn};
 use crate::wire::Wire;
 use std::collections::{BTreeMap, VecDeque};
 use trendsrv_proto::ShardAddress;
 use trendsrv_server::node::{MeshMail, Node, NodeConfig, PeerId, Vnodes};
+use trendsrv_server::store::StoreError;
 use trendsrv_shard::{
     Grid, HeapMemory, SAMPLE_BYTES_MAX_DEFAULT, Shard, ShardConfig, Trending, WindowConfig,
     index_words,
@@ -25,6 +27,8 @@ pub(crate) type SimShard = Shard<Trending, HeapMemory>;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) nodes: Vec<Node<Trending, HeapMemory>>,
+    /// By shard; empty without a disk.
+    pub(crate) logs: Vec<LogDrive>,
     mesh: BTreeMap<(usize, usize), Channel>,
     tables: Vec<Table>,
     pub(crate) turn_at_us: Vec<u64>,
@@ -61,10 +65,16 @@ pub(crate) struct Turned {
     pub(crate) more: bool,
     /// Bytes read, for the trace.
     pub(crate) bytes: u64,
+    pub(crate) log: LogTurn,
 }
 
 impl Server {
-    pub(crate) fn new(plan: &Plan, shards: Vec<SimShard>, generation: u32, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        (shards, logs): (Vec<SimShard>, Vec<LogDrive>),
+        generation: u32,
+        now_ms: u64,
+    ) -> Self {
         let count = shards.len();
         let mut vnodes = Vnodes::even(count);
         vnodes.generation = generation;
@@ -80,6 +90,7 @@ impl Server {
         };
         Self {
             nodes: shards.into_iter().enumerate().map(node).collect(),
+            logs,
             mesh: BTreeMap::new(),
             tables: (0..count).map(|_| Table::default()).collect(),
             turn_at_us: vec![u64::MAX; count],
@@ -118,26 +129,39 @@ impl Server {
     }
 
     /// One turn of a shard.
+    ///
+    /// # Errors
+    /// What ends the server.
     pub(crate) fn turn(
         &mut self,
         shard: usize,
         (now_us, now_ms): (u64, u64),
         wires: &mut BTreeMap<u64, Wire>,
         dice: &mut Dice,
-    ) -> Turned {
+    ) -> Result<Turned, StoreError> {
         let mut turned = Turned::default();
         self.nodes[shard].set_now(now_ms);
+        if let Some(log) = self.logs.get_mut(shard) {
+            log.begin_turn(&mut self.nodes[shard], now_us)?;
+        }
         if self.nodes[shard].is_congested() {
             turned.more = true;
-        } else {
+        } else if !self.nodes[shard].is_log_congested() {
             self.read_wires(shard, wires, dice, &mut turned);
         }
-        self.read_mesh(shard, now_us, &mut turned);
+        if !self.nodes[shard].is_log_congested() {
+            self.read_mesh(shard, now_us, &mut turned);
+        }
         turned.more |= self.nodes[shard].on_turn();
         self.flush(shard, now_us, wires, dice, &mut turned);
         self.send_mesh(shard, now_us, dice, &mut turned);
         turned.more |= self.nodes[shard].has_held();
-        turned
+        if let Some(log) = self.logs.get_mut(shard) {
+            let node = &mut self.nodes[shard];
+            let awaited = node.has_durable_waiters();
+            turned.log = log.end_turn(node, now_us, awaited)?;
+        }
+        Ok(turned)
     }
 
     fn read_wires(

@@ -12,14 +12,17 @@
 
 use crate::client::{Client, Heard, Question, Speaker};
 use crate::dice::Dice;
+use crate::disk::SimDisk;
 use crate::oracle::{Heir, Moment, Oracle};
 use crate::plan::{Plan, Planted};
 use crate::server::{Server, shard_of};
+use crate::storage::{self, Recovered};
 use crate::trace::Trace;
 use crate::wire::Wire;
 use std::collections::BTreeMap;
 use trendsrv_client::{Answer, SessionConfig};
 use trendsrv_proto::{Clock, Rank};
+use trendsrv_server::store::StoreError;
 use trendsrv_shard::Grid;
 
 /// How a world went.
@@ -43,6 +46,34 @@ pub(crate) struct Summary {
     pub(crate) crashes: u64,
     pub(crate) cuts: u64,
     pub(crate) refusals: u64,
+    pub(crate) commits: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) recoveries: u64,
+    pub(crate) replayed: u64,
+    pub(crate) reshards: u64,
+    pub(crate) torn: u64,
+    pub(crate) flips: u64,
+    pub(crate) flips_refused: u64,
+    pub(crate) unlogged: u64,
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// The process is gone; what it wrote is there.
+    Killed,
+    /// The machine is gone: what was not synced may be.
+    PowerCut,
+    /// In good order.
+    Stopped,
+}
+
+/// A bit that was turned over.
+#[derive(Clone, Debug)]
+struct Flip {
+    path: String,
+    offset: u64,
+    bit: u8,
 }
 
 /// Something due at a time.
@@ -63,6 +94,12 @@ enum Due {
     EndIdle(u32),
     Stop(u32),
     Start,
+    /// The disk answers a commit of a shard.
+    Written(u32, usize),
+    /// The helper of a shard does something.
+    Work(u32, usize),
+    /// The disk has room again.
+    Room,
 }
 
 /// See the module header.
@@ -81,6 +118,13 @@ pub(crate) struct World {
     server: Option<Server>,
     /// Counts servers.
     life: u32,
+    /// What each of them left, from the first.
+    heirs: Vec<Heir>,
+    shards: usize,
+    disk: Option<SimDisk>,
+    flip: Option<Flip>,
+    /// The next commit is cut short.
+    short: bool,
     draining: bool,
     wires: BTreeMap<u64, Wire>,
     clients: Vec<Client>,
@@ -123,6 +167,11 @@ impl World {
             queued: 0,
             server: None,
             life: 0,
+            heirs: Vec::new(),
+            shards: plan.shards,
+            disk: plan.disk.is_there.then(SimDisk::new),
+            flip: None,
+            short: false,
             draining: false,
             wires: BTreeMap::new(),
             clients: Vec::new(),
@@ -163,7 +212,7 @@ impl World {
             self.clients.push(Client::new(config)?);
             self.wake(self.clients.len() - 1, 0);
         }
-        self.start();
+        self.start()?;
         for due in [Due::Push, Due::Ask, Due::Fault] {
             self.queue_in(1_000, due);
         }
@@ -198,7 +247,7 @@ impl World {
 
     fn step(&mut self, due: Due) -> Result<(), String> {
         match due {
-            Due::Turn(shard) => self.turn(shard),
+            Due::Turn(shard) => self.turn(shard)?,
             Due::LandUp(key) => self.land_up(key),
             Due::LandDown(key) => self.land_down(key)?,
             Due::Wake(client) => self.on_wake(client)?,
@@ -223,11 +272,14 @@ impl World {
                 }
             }
             Due::Stop(life) => {
-                if life == self.life && self.server.is_some() {
-                    self.crash("stop");
+                if life == self.life {
+                    self.end(Death::Stopped, "stop");
                 }
             }
-            Due::Start => self.start(),
+            Due::Start => self.start()?,
+            Due::Written(life, shard) => self.written(life, shard),
+            Due::Work(life, shard) => self.work(life, shard)?,
+            Due::Room => self.make_room(),
         }
         Ok(())
     }
@@ -253,23 +305,79 @@ impl World {
 
     // Shards.
 
-    fn start(&mut self) {
+    fn start(&mut self) -> Result<(), String> {
         if self.server.is_some() {
-            return;
+            return Ok(());
         }
+        let grid = self.server_grid();
+        let (shards, logs, generation) = match self.disk.clone() {
+            Some(disk) => match self.recover(&disk, grid)? {
+                Some(found) => (found.shards, found.logs, found.generation),
+                None => return Ok(()),
+            },
+            None => {
+                let shards = (0..self.shards).map(|_| {
+                    let secret = self.dice.any();
+                    shard_of(&self.plan, grid, secret)
+                });
+                (shards.collect(), Vec::new(), 1)
+            }
+        };
         self.life += 1;
         self.draining = false;
         self.upset_us = self.now_us;
-        let grid = self.server_grid();
-        let shards = (0..self.plan.shards).map(|_| {
-            let secret = self.dice.any();
-            shard_of(&self.plan, grid, secret)
-        });
-        let shards = shards.collect();
-        let server = Server::new(&self.plan, shards, 1, self.now_ms());
+        let server = Server::new(&self.plan, (shards, logs), generation, self.now_ms());
         self.server = Some(server);
-        self.note("start", [self.life.into(), 0, 0]);
+        self.note("start", [self.life.into(), self.shards as u64, generation.into()]);
         self.wake_shards();
+        Ok(())
+    }
+
+    /// Opens the directory; `None` when that has to be tried again.
+    fn recover(&mut self, disk: &SimDisk, grid: Grid) -> Result<Option<Recovered>, String> {
+        if self.life > 0 && !self.healing && self.dice.percent(self.plan.disk.reshards) {
+            self.shards = self.dice.size(1..=4);
+            self.summary.reshards += 1;
+        }
+        if !self.healing && self.dice.percent(self.plan.disk.dies_starting) {
+            disk.stop_after(self.dice.of(0..=120));
+        }
+        let at = (grid, self.shards, self.now_ms());
+        let recovered = storage::recover(&self.plan, disk, at, &mut self.dice);
+        let again_us = self.dice.of(10_000..=1_000_000);
+        match recovered {
+            Ok(recovered) => {
+                self.summary.recoveries += 1;
+                for facts in &recovered.facts {
+                    let notes = &facts.notes;
+                    self.trace.tell(self.now_us, format_args!("{facts:?}"));
+                    self.summary.replayed += facts.events;
+                    self.summary.torn += notes.iter().any(|note| note.contains("cut")) as u64;
+                }
+                self.flip = None;
+                return Ok(Some(recovered));
+            }
+            Err(_) if disk.is_dead() => {
+                self.note("dies starting", [0; 3]);
+                let seed = self.dice.any();
+                disk.cut_power(seed);
+            }
+            Err(error) => match self.flip.take() {
+                Some(Flip { path, offset, bit }) => {
+                    self.trace.tell(self.now_us, format_args!("refused: {error}"));
+                    self.note("flip refused", [offset, bit.into(), 0]);
+                    self.summary.flips_refused += 1;
+                    disk.flip(&path, offset, bit);
+                }
+                None if error.is_full() => {
+                    self.note("no room to start", [0; 3]);
+                    self.make_room();
+                }
+                None => return Err(format!("the server does not start: {error}")),
+            },
+        }
+        self.queue_in(again_us, Due::Start);
+        Ok(None)
     }
 
     /// The grid of the server, with the planted fault if any.
@@ -278,7 +386,7 @@ impl World {
         let window_ms = match self.plan.planted {
             Some(Planted::PaneTooMany) => window_ms + slide_ms,
             Some(Planted::PaneTooFew) => window_ms - slide_ms,
-            None => window_ms,
+            _ => window_ms,
         };
         Grid::new(window_ms, slide_ms).expect("a pane more or less is a good grid, too")
     }
@@ -299,14 +407,17 @@ impl World {
         }
     }
 
-    fn turn(&mut self, shard: usize) {
+    fn turn(&mut self, shard: usize) -> Result<(), String> {
         let now = (self.now_us, self.now_ms());
-        let Some(server) = &mut self.server else { return };
+        let Some(server) = &mut self.server else { return Ok(()) };
         if server.turn_at_us.get(shard) != Some(&self.now_us) {
-            return;
+            return Ok(());
         }
         server.turn_at_us[shard] = u64::MAX;
-        let turned = server.turn(shard, now, &mut self.wires, &mut self.net);
+        let turned = match server.turn(shard, now, &mut self.wires, &mut self.net) {
+            Ok(turned) => turned,
+            Err(error) => return self.failed(&error),
+        };
         self.note("turn", [shard as u64, turned.bytes, turned.lands.len() as u64]);
         for (key, at_us) in turned.lands {
             self.queue_at(at_us, Due::LandDown(key));
@@ -314,17 +425,161 @@ impl World {
         for (to, at_us) in turned.mails {
             self.turn_at(to, at_us);
         }
-        let after_us = if turned.more { self.dice.of(5..=300) } else { IDLE_TURN_US };
+        if turned.log.writes {
+            self.note("commit", [shard as u64, 0, 0]);
+            let after_us = self.dice.of(20..=self.plan.disk.write_us_max);
+            self.queue_in(after_us, Due::Written(self.life, shard));
+        }
+        if turned.log.works {
+            self.work_soon(shard);
+        }
+        let more = turned.more || turned.log.more;
+        let mut after_us = if more { self.dice.of(5..=300) } else { IDLE_TURN_US };
+        if let Some(within_us) = turned.log.within_us {
+            // A shard that waits for its disk sleeps all the same.
+            after_us = after_us.min(within_us.max(50));
+        }
+        self.turn_at(shard, self.now_us + after_us);
+        Ok(())
+    }
+
+    // The disk.
+
+    fn work_soon(&mut self, shard: usize) {
+        let Some(server) = &mut self.server else { return };
+        if std::mem::replace(&mut server.logs[shard].at_work, true) {
+            return;
+        }
+        let after_us = self.dice.of(20..=self.plan.disk.write_us_max);
+        self.queue_in(after_us, Due::Work(self.life, shard));
+    }
+
+    fn written(&mut self, life: u32, shard: usize) {
+        let Some(server) = self.server.as_mut().filter(|_| life == self.life) else { return };
+        server.logs[shard].write(&mut self.net, std::mem::take(&mut self.short));
+        self.note("written", [shard as u64, 0, 0]);
+        let after_us = self.dice.of(1..=200);
         self.turn_at(shard, self.now_us + after_us);
     }
 
-    /// The server is gone at once, and nothing of what it knew is left.
-    fn crash(&mut self, why: &'static str) {
-        self.note(why, [self.life.into(), 0, 0]);
-        self.server = None;
+    fn work(&mut self, life: u32, shard: usize) -> Result<(), String> {
+        let Some(server) = self.server.as_mut().filter(|_| life == self.life) else {
+            return Ok(());
+        };
+        server.logs[shard].at_work = false;
+        let (more, done) = match server.logs[shard].work() {
+            Ok(more) => (more, server.logs[shard].has_done()),
+            Err(error) => return self.failed(&error),
+        };
+        self.note("work", [shard as u64, more.into(), done.into()]);
+        if more {
+            self.work_soon(shard);
+        }
+        if done {
+            let after_us = self.dice.of(1..=200);
+            self.turn_at(shard, self.now_us + after_us);
+        }
+        Ok(())
+    }
+
+    /// The disk has failed: the process ends, and perhaps the machine.
+    fn failed(&mut self, error: &StoreError) -> Result<(), String> {
+        self.trace.tell(self.now_us, format_args!("failed: {error}"));
+        if self.healing {
+            return Err(format!("a good disk failed: {error}"));
+        }
+        let dead = self.disk.as_ref().is_some_and(SimDisk::is_dead);
+        let cut = dead || self.dice.percent(60);
+        self.end(if cut { Death::PowerCut } else { Death::Killed }, "failed");
+        Ok(())
+    }
+
+    fn make_room(&mut self) {
+        if let Some(disk) = &self.disk {
+            disk.set_capacity(None);
+        }
+        self.note("room", [0; 3]);
+    }
+
+    /// The server ends, one way or the other; another one starts later.
+    fn end(&mut self, death: Death, why: &'static str) {
+        let Some(mut server) = self.server.take() else { return };
+        self.note(why, [self.life.into(), death as u64, 0]);
         self.draining = false;
         self.summary.crashes += 1;
-        self.oracle.forgotten();
+        let unlogged: u64 =
+            server.nodes.iter_mut().map(|node| node.shard_mut().stats().log_unlogged_parts).sum();
+        self.summary.unlogged += unlogged;
+        for log in &server.logs {
+            self.summary.commits += log.commits;
+            self.summary.snapshots += log.published;
+        }
+        let mut all = death == Death::Stopped && unlogged == 0;
+        for (log, node) in server.logs.iter_mut().zip(&mut server.nodes) {
+            match death {
+                Death::Stopped => match log.finish(node, self.now_us) {
+                    Ok(finished) => all &= finished,
+                    Err(error) => {
+                        self.trace.tell(self.now_us, format_args!("no clean end: {error}"));
+                        all = false;
+                    }
+                },
+                Death::Killed if self.net.percent(50) => log.write(&mut self.net, false),
+                Death::Killed | Death::PowerCut => log.tear(&mut self.net),
+            }
+        }
+        let heir = match &self.disk {
+            None => Heir::Nothing,
+            Some(_) if all => Heir::All,
+            Some(_) => Heir::Log,
+        };
+        self.heirs.push(heir);
+        match heir {
+            Heir::Nothing => self.oracle.forgotten(),
+            Heir::Log => self.oracle.crashed(),
+            Heir::All => {}
+        }
+        if let Some(disk) = self.disk.clone() {
+            if death == Death::PowerCut || disk.is_dead() || self.dice.percent(50) {
+                disk.cut_power(self.dice.any());
+            } else {
+                disk.restart();
+            }
+            if all && !self.healing && self.dice.percent(self.plan.disk.flips) {
+                self.flip_a_bit(&disk);
+            }
+        }
+        self.cut_all();
+        let after_us = self.dice.of(10_000..=3_000_000);
+        self.queue_in(after_us, Due::Start);
+    }
+
+    /// Turns a bit over, where there is something rather than nothing.
+    fn flip_a_bit(&mut self, disk: &SimDisk) {
+        let mut files = disk.files();
+        files.retain(|(_, bytes)| !bytes.is_empty());
+        if files.is_empty() {
+            return;
+        }
+        let (path, bytes) = &files[self.dice.index(files.len())];
+        let mut offset = self.dice.index(bytes.len());
+        for _ in 0..40 {
+            if bytes[offset] != 0 {
+                break;
+            }
+            offset = self.dice.index(bytes.len());
+        }
+        let bit = u8::try_from(self.dice.below(8)).expect("below 8");
+        let flip = Flip { path: path.clone(), offset: offset as u64, bit };
+        self.note("flip", [flip.offset, bit.into(), 0]);
+        self.trace.tell(self.now_us, format_args!("{flip:?}"));
+        disk.flip(&flip.path, flip.offset, bit);
+        self.summary.flips += 1;
+        self.flip = Some(flip);
+    }
+
+    /// All connections of a server that is gone.
+    fn cut_all(&mut self) {
         let open: Vec<u64> =
             self.wires.iter().filter(|(_, wire)| wire.at_server).map(|(key, _)| *key).collect();
         for key in open {
@@ -335,8 +590,21 @@ impl World {
             let after_us = self.dice.of(1..=200_000);
             self.queue_in(after_us, Due::Lost(key));
         }
-        let after_us = self.dice.of(10_000..=3_000_000);
-        self.queue_in(after_us, Due::Start);
+    }
+
+    /// What is left of what a server said.
+    fn speaker(&self, life: u32) -> Speaker {
+        let index = usize::try_from(life).expect("few lives") - 1;
+        let since = self.heirs.get(index..).unwrap_or_default();
+        if since.is_empty() {
+            Speaker::Living
+        } else if since.contains(&Heir::Nothing) {
+            Speaker::Dead(Heir::Nothing)
+        } else if since.contains(&Heir::Log) {
+            Speaker::Dead(Heir::Log)
+        } else {
+            Speaker::Dead(Heir::All)
+        }
     }
 
     // Connections.
@@ -390,8 +658,9 @@ impl World {
         let bytes = std::mem::take(&mut wire.down.arrived);
         let (index, shard, ended) = (wire.client, wire.shard, wire.down.ended);
         let writable = wire.wants_writable && wire.at_server;
-        let living = wire.life == self.life && self.server.is_some();
-        let speaker = if living { Speaker::Living } else { Speaker::Dead(Heir::Nothing) };
+        let life = wire.life;
+        let speaker = self.speaker(life);
+        let living = matches!(speaker, Speaker::Living);
         self.note("land down", [key, bytes.len() as u64, ended.into()]);
         if writable {
             self.turn_at(shard, now_us + 10);
@@ -641,6 +910,11 @@ impl World {
             faults.crash,
             faults.drain,
             faults.begin_anew,
+            faults.power_cut,
+            faults.dies_at_call,
+            faults.disk_error,
+            faults.disk_full,
+            faults.short_write,
         ];
         let sum: u64 = shares.iter().sum();
         if sum == 0 {
@@ -656,12 +930,33 @@ impl World {
             1 => self.half_close(),
             2 => self.stall(),
             3 => self.jump(),
-            4 if self.server.is_some() => self.crash("crash"),
+            4 => self.end(Death::Killed, "killed"),
             5 => self.drain(),
             6 => self.begin_anew()?,
-            _ => {}
+            7 => self.end(Death::PowerCut, "power cut"),
+            11 => self.short = true,
+            kind => self.disk_fault(kind),
         }
         Ok(())
+    }
+
+    fn disk_fault(&mut self, kind: usize) {
+        let Some(disk) = self.disk.clone().filter(|_| self.server.is_some()) else { return };
+        self.note("disk fault", [kind as u64, 0, 0]);
+        match kind {
+            8 => disk.stop_after(self.dice.of(0..=40)),
+            9 => {
+                let left = Some(self.dice.of(0..=20));
+                disk.fail_after(if self.dice.percent(50) { (left, None) } else { (None, left) });
+            }
+            10 => {
+                let room = self.dice.of(0..=3 * self.plan.disk.segment_bytes);
+                disk.set_capacity(Some(disk.used() + room));
+                let after_us = self.dice.of(100_000..=20_000_000);
+                self.queue_in(after_us, Due::Room);
+            }
+            _ => {}
+        }
     }
 
     fn any_wire(&mut self) -> Option<u64> {

@@ -1,0 +1,374 @@
+//! The data directory of a world: the real store over a simulated disk, and the machine around it.
+//!
+//! ```text
+//! recover: Store::open ─▶ each shard: recover ─▶ prepare ─▶ each shard: begin ─▶ finish
+//! LogDrive, one a shard, as the server's own: Committer ─▶ a write that takes time ─▶ durable
+//!                                             Chores    ─▶ inline, one at a time
+//! ```
+//!
+//! Owns the disk, what is on its way to it, and the planted bugs of whoever writes. Never touches
+//! what is written: that is the store's.
+
+use crate::dice::Dice;
+use crate::disk::SimDisk;
+use crate::plan::{Plan, Planted};
+use crate::planted::{PlantedDisk, empty_marks};
+use crate::server::{SimShard, shard_of};
+use std::collections::VecDeque;
+use std::io;
+use trendsrv_proto::limits::VNODES;
+use trendsrv_server::node::Node;
+use trendsrv_server::store::{
+    Chore, Chores, Committer, Done, Opened, RecoveryFacts, Section, SectionOf, Settings,
+    SnapshotPart, Store, StoreError,
+};
+use trendsrv_shard::{Grid, HeapMemory, Trending};
+
+type SimNode = Node<Trending, HeapMemory>;
+
+/// What came of opening the directory.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) shards: Vec<SimShard>,
+    pub(crate) logs: Vec<LogDrive>,
+    pub(crate) generation: u32,
+    pub(crate) facts: Vec<RecoveryFacts>,
+}
+
+/// Opens the directory as a server of so many shards does.
+///
+/// # Errors
+/// What keeps the server from starting.
+pub(crate) fn recover(
+    plan: &Plan,
+    disk: &SimDisk,
+    (grid, shards, now_ms): (Grid, usize, u64),
+    dice: &mut Dice,
+) -> Result<Recovered, StoreError> {
+    let settings = Settings {
+        window_ms: plan.window_ms,
+        slide_ms: plan.slide_ms,
+        clock: plan.clock,
+        shards: u16::try_from(shards).expect("few shards"),
+        segment_bytes: plan.disk.segment_bytes,
+        uuid: u128::from(plan.seed) << 64 | 7,
+    };
+    let disk = PlantedDisk::new(disk.clone(), plan.planted);
+    let mut store = Store::open(disk.clone(), settings)?;
+    let mut read = Vec::new();
+    for recovery in store.shards() {
+        let mut shard = shard_of(plan, grid, dice.any());
+        let recovered = recovery.recover(&mut shard, now_ms, &mut |_| {})?;
+        read.push((shard, recovered));
+    }
+    store.prepare()?;
+    let generation = store.generation();
+    let (mut shards, mut logs, mut facts) = (Vec::new(), Vec::new(), Vec::new());
+    for (mut shard, recovered) in read {
+        let Opened { committer, chores, facts: found } = recovered.begin(&mut shard)?;
+        let empty = shard_of(plan, grid, 1);
+        logs.push(LogDrive::new(plan, disk.clone(), (committer, chores), empty));
+        shards.push(shard);
+        facts.push(found);
+    }
+    store.finish()?;
+    Ok(Recovered { shards, logs, generation, facts })
+}
+
+/// One shard's log on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct LogDrive {
+    disk: PlantedDisk,
+    planted: Option<Planted>,
+    committer: Committer,
+    chores: Chores<PlantedDisk>,
+    todo: VecDeque<Chore>,
+    dones: VecDeque<Done>,
+    /// The helper has told that it could work ahead.
+    spends: bool,
+    /// It will be asked to go on.
+    pub(crate) at_work: bool,
+    flight: Option<Flight>,
+    snapshots: Snapshots,
+    /// A shard without any mark.
+    empty: SimShard,
+    pub(crate) commits: u64,
+    pub(crate) published: u64,
+}
+
+/// A commit on its way.
+#[derive(Debug)]
+struct Flight {
+    file: String,
+    offset: u64,
+    bytes: Vec<u8>,
+    /// What became of it, once the disk has answered.
+    result: Option<io::Result<usize>>,
+}
+
+/// What the world must see to after a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogTurn {
+    /// A commit was begun: the disk answers some time later.
+    pub(crate) writes: bool,
+    /// The helper has something to do.
+    pub(crate) works: bool,
+    /// Something is due after so many microseconds.
+    pub(crate) within_us: Option<u64>,
+    /// More is to be done at once.
+    pub(crate) more: bool,
+}
+
+/// Snapshots, taken in slices as the server takes them.
+#[derive(Debug)]
+struct Snapshots {
+    every_us: u64,
+    next_us: u64,
+    stage: Stage,
+    parts: usize,
+    begun: (u64, u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    Marks,
+    Vnode(usize),
+    Waiting,
+}
+
+impl LogDrive {
+    fn new(
+        plan: &Plan,
+        disk: PlantedDisk,
+        (committer, chores): (Committer, Chores<PlantedDisk>),
+        empty: SimShard,
+    ) -> Self {
+        let every_us = plan.disk.snapshot_every_us;
+        let snapshots =
+            Snapshots { every_us, next_us: every_us, stage: Stage::Idle, parts: 0, begun: (0, 0) };
+        Self {
+            disk,
+            planted: plan.planted,
+            committer,
+            chores,
+            todo: VecDeque::new(),
+            dones: VecDeque::new(),
+            spends: true,
+            at_work: false,
+            flight: None,
+            snapshots,
+            empty,
+            commits: 0,
+            published: 0,
+        }
+    }
+
+    /// What the ring has said since the last turn: the first thing of a turn.
+    pub(crate) fn begin_turn(&mut self, node: &mut SimNode, now_us: u64) -> Result<(), StoreError> {
+        node.set_now_us(now_us);
+        let Some(Flight { result: Some(_), .. }) = &self.flight else { return Ok(()) };
+        let result = self.flight.take().and_then(|flight| flight.result);
+        let Some(log) = node.log() else { return Ok(()) };
+        let durable = self.committer.on_written(result.expect("it was seen"), log)?;
+        self.commits += 1;
+        node.on_durable(durable);
+        Ok(())
+    }
+
+    /// The end of a turn: what the helper has done, what it is asked for, and the next commit.
+    pub(crate) fn end_turn(
+        &mut self,
+        node: &mut SimNode,
+        now_us: u64,
+        awaited: bool,
+    ) -> Result<LogTurn, StoreError> {
+        while let Some(done) = self.dones.pop_front() {
+            self.on_done(node, done);
+        }
+        while let Some(chore) = self.committer.next_chore(now_us) {
+            self.todo.push_back(chore);
+        }
+        let writes = self.begin_write(node, now_us, awaited)?;
+        let more = self.take_snapshot(node, now_us);
+        let due_us = self.committer.due_us();
+        Ok(LogTurn {
+            writes,
+            works: !self.todo.is_empty() || self.spends,
+            within_us: due_us.map(|due_us| due_us.saturating_sub(now_us)),
+            more,
+        })
+    }
+
+    fn begin_write(
+        &mut self,
+        node: &mut SimNode,
+        now_us: u64,
+        awaited: bool,
+    ) -> Result<bool, StoreError> {
+        let Some(log) = node.log() else { return Ok(false) };
+        let Some(write) = self.committer.next_write(now_us, awaited, log)? else {
+            return Ok(false);
+        };
+        let mut bytes = vec![0; write.len()];
+        write.copy_to(&mut bytes);
+        let (file, offset) = (write.file.to_string(), write.offset);
+        self.flight = Some(Flight { file, offset, bytes, result: None });
+        if self.planted == Some(Planted::AckBeforeFsync) {
+            let taken = self.committer.taken();
+            node.on_durable(taken);
+        }
+        Ok(true)
+    }
+
+    /// The disk answers the commit at hand.
+    pub(crate) fn write(&mut self, dice: &mut Dice, short: bool) {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.result.is_none()) else {
+            return;
+        };
+        let Flight { file, offset, bytes, .. } = flight;
+        let written = if short {
+            let size = dice.size(0..=bytes.len() - 1);
+            self.disk.write_durable(file, *offset, &bytes[..size]).map(|()| size)
+        } else if self.planted == Some(Planted::FsyncRetried) {
+            self.disk.write_and_sync_twice(file, *offset, bytes).map(|()| bytes.len())
+        } else {
+            self.disk.write_durable(file, *offset, bytes).map(|()| bytes.len())
+        };
+        flight.result = Some(written);
+    }
+
+    /// The power fails: of a commit on its way any sectors may be there.
+    pub(crate) fn tear(&mut self, dice: &mut Dice) {
+        if let Some(Flight { file, offset, bytes, result: None }) = self.flight.take() {
+            // None, some or all of it had left for the disk; which sectors, the disk says.
+            let size = if dice.percent(70) { bytes.len() } else { dice.size(0..=bytes.len()) };
+            // A file that cannot be written any more keeps what it has.
+            let _ = self.disk.write_plain(&file, offset, &bytes[..size]);
+        }
+    }
+
+    /// The helper does one thing; returns whether it has more to do.
+    pub(crate) fn work(&mut self) -> Result<bool, StoreError> {
+        let mut done = Vec::new();
+        match self.todo.pop_front() {
+            Some(chore) => {
+                self.chores.run(chore, &mut done)?;
+                self.spends = true;
+            }
+            None => self.spends = self.chores.spend(&mut done)?,
+        }
+        self.dones.extend(done);
+        Ok(!self.todo.is_empty() || self.spends)
+    }
+
+    /// Whether somebody should hear of what the helper has done.
+    pub(crate) fn has_done(&self) -> bool {
+        !self.dones.is_empty()
+    }
+
+    /// A clean end: all that was logged, and a superblock that says so. `false` when the disk has
+    /// no room for that.
+    pub(crate) fn finish(&mut self, node: &mut SimNode, now_us: u64) -> Result<bool, StoreError> {
+        self.todo.push_back(Chore::Snapshot(SnapshotPart::Abandon));
+        self.snapshots.stage = Stage::Waiting;
+        let mut dice = Dice::new(now_us);
+        for _ in 0..FINISH_TURNS_MAX {
+            self.write(&mut dice, false);
+            self.begin_turn(node, now_us)?;
+            self.end_turn(node, now_us, true)?;
+            while !self.todo.is_empty() {
+                self.work()?;
+            }
+            let backlog = node.log().map_or(0, |log| log.backlog_bytes());
+            if self.committer.is_idle() && backlog == 0 {
+                let last = self.committer.last_chore();
+                self.chores.run(last, &mut Vec::new())?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn on_done(&mut self, node: &mut SimNode, done: Done) {
+        self.committer.on_done(&done);
+        match done {
+            Done::Segment(_) | Done::Superblock(_) | Done::Ticked { .. } => {}
+            Done::Snapshot(_) => self.snapshots.parts = self.snapshots.parts.saturating_sub(1),
+            Done::Published(_) => {
+                self.published += 1;
+                self.snapshots.stage = Stage::Idle;
+                node.shard_mut().on_snapshot_durable(self.snapshots.begun.1);
+            }
+            Done::SnapshotFailed(_) => {
+                self.snapshots.stage = Stage::Idle;
+                self.snapshots.begun = (u64::MAX, u64::MAX);
+            }
+            Done::Space(space) => node.set_log_space(space),
+        }
+    }
+
+    /// Takes the next slice of a snapshot; returns whether another one could be taken at once.
+    fn take_snapshot(&mut self, node: &mut SimNode, now_us: u64) -> bool {
+        if self.snapshots.stage == Stage::Idle && now_us >= self.snapshots.next_us {
+            self.snapshots.next_us = now_us + self.snapshots.every_us;
+            let shard = node.shard_mut();
+            let lsn = shard.last_lsn();
+            let begun = (lsn, shard.stats().log_unlogged_parts);
+            if begun == self.snapshots.begun || begun == (0, 0) {
+                return false;
+            }
+            self.ask(SnapshotPart::Begin { lsn });
+            self.snapshots.begun = begun;
+            self.snapshots.stage = Stage::Marks;
+        }
+        for _ in 0..SLICES_PER_TURN {
+            if self.snapshots.parts >= PARTS_MAX || !self.step(node) {
+                break;
+            }
+        }
+        matches!(self.snapshots.stage, Stage::Marks | Stage::Vnode(_))
+            && self.snapshots.parts < PARTS_MAX
+    }
+
+    fn step(&mut self, node: &mut SimNode) -> bool {
+        let mut bytes = Vec::new();
+        match self.snapshots.stage {
+            Stage::Idle | Stage::Waiting => return false,
+            Stage::Marks => {
+                let lsn = if self.planted == Some(Planted::MarksMissing) {
+                    empty_marks(&self.empty, node.shard_mut(), &mut bytes)
+                } else {
+                    node.shard_mut().snapshot_marks(&mut bytes)
+                };
+                self.ask(SnapshotPart::Section(Section { of: SectionOf::Marks, lsn, bytes }));
+                self.snapshots.stage = Stage::Vnode(0);
+            }
+            Stage::Vnode(VNODES) => {
+                self.ask(SnapshotPart::End { durable: self.committer.durable() });
+                self.snapshots.stage = Stage::Waiting;
+            }
+            Stage::Vnode(vnode) => {
+                let number = u16::try_from(vnode).expect("vnodes are few");
+                if let Some(lsn) = node.shard_mut().snapshot_vnode(number, &mut bytes) {
+                    let of = SectionOf::Vnode(number);
+                    self.ask(SnapshotPart::Section(Section { of, lsn, bytes }));
+                }
+                self.snapshots.stage = Stage::Vnode(vnode + 1);
+            }
+        }
+        true
+    }
+
+    fn ask(&mut self, part: SnapshotPart) {
+        self.snapshots.parts += 1;
+        self.todo.push_back(Chore::Snapshot(part));
+    }
+}
+
+/// Turns that a clean end takes at most.
+const FINISH_TURNS_MAX: usize = 1_000;
+/// Vnodes looked at in one turn: most are empty.
+const SLICES_PER_TURN: usize = 700;
+/// Pieces of a snapshot that wait for the disk.
+const PARTS_MAX: usize = 4;
