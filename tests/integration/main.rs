@@ -4,6 +4,7 @@
 mod bad_input;
 mod clock;
 mod delivery;
+mod durability;
 mod harness;
 mod hostile;
 mod main_job;
