@@ -123,9 +123,9 @@ fn go_on<D: Disk>(
     for segment in &segments {
         disk.sync(&segment.path).map_err(StoreError::sync(&segment.path))?;
     }
-    let round = remove_leftovers(disk, &dir, &manifest, &segments)?;
-    let spares = Spares::open(disk, &dir, identity, segment_bytes)?;
     let header = SegmentHeader { number: number + 1, first_lsn: last_lsn + 1, prev_crc: last_crc };
+    let round = remove_leftovers(disk, &dir, &manifest, (&segments, header.first_lsn))?;
+    let spares = Spares::open(disk, &dir, identity, segment_bytes)?;
     let (spares, segment) = first_segment(spares, &header)?;
     superblock.write(disk, Mark { durable: last_lsn, clean: false })?;
     let path = segment.path.to_string();
@@ -225,17 +225,22 @@ fn first_segment<D: Disk>(
 }
 
 /// Removes what an earlier end has left; returns the largest number of any snapshot.
+///
+/// A segment of the name that the next one gets is replaced, not removed: it may be the only one
+/// there is, and without any the directory would not open.
 fn remove_leftovers<D: Disk>(
     disk: &D,
     dir: &str,
     manifest: &ShardManifest,
-    segments: &[KeptSegment],
+    (segments, next_lsn): (&[KeptSegment], u64),
 ) -> Result<u64, StoreError> {
     let mut round_max = manifest.round;
     for name in disk.list(dir).map_err(StoreError::io("list", dir))? {
         let path = format!("{dir}/{name}");
         let needless = match ShardFile::of(&name) {
-            ShardFile::Segment(_) => !segments.iter().any(|segment| segment.path == path),
+            ShardFile::Segment(first_lsn) => {
+                first_lsn != next_lsn && !segments.iter().any(|segment| segment.path == path)
+            }
             ShardFile::Snapshot(round) => {
                 round_max = round_max.max(round);
                 round != manifest.round
