@@ -131,6 +131,7 @@ pub(crate) struct World {
     oracle: Oracle,
     pushes_left: u64,
     healing: bool,
+    failures_healing: u64,
     /// Questions that must still be answered: tenant, and how far ahead they ask.
     judging: Vec<(usize, u64)>,
     summary: Summary,
@@ -178,6 +179,7 @@ impl World {
             oracle,
             pushes_left: plan.pushes,
             healing: false,
+            failures_healing: 0,
             judging: Vec::new(),
             summary: Summary::default(),
             plan,
@@ -485,8 +487,10 @@ impl World {
     /// The disk has failed: the process ends, and perhaps the machine.
     fn failed(&mut self, error: &StoreError) -> Result<(), String> {
         self.trace.tell(self.now_us, format_args!("failed: {error}"));
-        if self.healing {
-            return Err(format!("a good disk failed: {error}"));
+        // What was broken before healing began may show behind it.
+        self.failures_healing += u64::from(self.healing);
+        if self.failures_healing > FAILURES_HEALING_MAX {
+            return Err(format!("a good disk fails: {error}"));
         }
         let dead = self.disk.as_ref().is_some_and(SimDisk::is_dead);
         let cut = dead || self.dice.percent(60);
@@ -1058,6 +1062,8 @@ impl World {
 const IDLE_TURN_US: u64 = 50_000;
 /// Longest time that pushing may take.
 const BUSY_US_MAX: u64 = 3_600_000_000;
+/// Failures of the disk that may show when nothing breaks any more: one a shard.
+const FAILURES_HEALING_MAX: u64 = 4;
 /// Longest time until every event is acknowledged or given up once nothing goes wrong any more.
 const HEALING_US_MAX: u64 = 600_000_000;
 /// Longest time until every question of the end is answered.
