@@ -157,6 +157,12 @@ impl Marks {
         Ok(Standing { next, refused, known: mark.known, recovered: mark.recovered })
     }
 
+    /// A producer begins its sequence: nothing of this epoch can have been given up before.
+    pub(crate) fn begin(&mut self, lane: Lane, epoch: u32) {
+        let mark = self.mark(lane, epoch);
+        mark.known |= mark.epoch == epoch;
+    }
+
     /// Whether the part with this sequence is to be applied.
     pub(crate) fn turn(&mut self, at: &Sequence) -> Turn {
         if self.evicted > 0 && at.seq > 1 && !self.knows(at) {

@@ -159,6 +159,12 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         self.marks.greet(lane, epoch)
     }
 
+    /// A producer that is unknown here begins its sequence with frame 1: from now on it is known,
+    /// though this owner need not have events of its first frames.
+    pub fn on_begin(&mut self, lane: Lane, epoch: u32) {
+        self.marks.begin(lane, epoch);
+    }
+
     /// An anonymous lane has ended.
     pub fn on_forget(&mut self, lane: Lane) {
         self.marks.forget(lane);

@@ -9,7 +9,8 @@ use trendsrv_proto::{Clock, NameKind, Refusal};
 use trendsrv_shard::limits::{LOG_BACKLOG_BYTES_MAX, SEQ_MAX};
 use trendsrv_shard::log::{LogSpace, Record};
 use trendsrv_shard::{
-    Effect, Effects, HeapMemory, Origin, Part, Refused, Sequence, Shard, Text, TextPart, Trending,
+    Effect, Effects, HeapMemory, Lane, Origin, Part, Refused, Sequence, Shard, ShardConfig, Text,
+    TextPart, Trending,
 };
 
 fn logging(tenants_max: usize) -> Shard<Trending, HeapMemory> {
@@ -220,6 +221,26 @@ fn a_number_that_no_sequence_reaches_changes_nothing() {
     }
     assert_eq!(say(&mut shard, Some(at(SEQ_MAX)), false, &[EVENT]), Ok((1, false)));
     assert_eq!(say(&mut shard, Some(at(SEQ_MAX)), false, &[EVENT]), Ok((1, true)));
+}
+
+#[test]
+fn a_producer_that_was_given_up_is_told_to_begin_anew() {
+    let settings = ShardConfig { producers_max: 8, ..config(Clock::Wall, 8) };
+    let mut shard = shard_with(settings, TRENDING);
+    assert_eq!(say(&mut shard, Some(at(1)), false, &[EVENT]), Ok((0, false)));
+    for producer in 100..120 {
+        let lane = Lane { producer, ..at(1).lane };
+        let sequence = Sequence { lane, ..at(1) };
+        assert_eq!(say(&mut shard, Some(sequence), false, &[EVENT]), Ok((0, false)));
+    }
+    assert!(shard.stats().marks_evicted > 0);
+    // Whether this is the first frame again or the second cannot be said.
+    assert_eq!(code(say(&mut shard, Some(at(2)), false, &[EVENT])), Refusal::ProducerUnknown);
+    assert_eq!(total(&mut shard, START_MS, 1), Some(21 * 5), "it changed nothing");
+    let anew = Sequence { epoch: 2, ..at(1) };
+    assert!(shard.on_greet(anew.lane, anew.epoch).is_ok_and(|standing| !standing.known));
+    assert_eq!(say(&mut shard, Some(anew), false, &[EVENT]), Ok((0, false)));
+    assert!(shard.on_greet(anew.lane, anew.epoch).is_ok_and(|standing| standing.known));
 }
 
 #[test]

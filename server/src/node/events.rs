@@ -65,6 +65,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
         peer.produces = true;
         let seq = head.seq();
         let place = peer.ledger.place(seq);
+        let begins = peer.ledger.begins(seq).then_some((peer.lane, peer.epoch));
         if place == Place::Next {
             peer.ledger.start_at(seq);
         }
@@ -80,7 +81,13 @@ impl<P: Programs, M: Memory> Node<P, M> {
             match place {
                 // Sent before the peer could know of the refusal: it will come again.
                 Place::Next | Place::Gap if peer.ledger.is_rewinding() => return false,
-                Place::Next => return true,
+                Place::Next => {
+                    if let Some((lane, epoch)) = begins {
+                        self.tell_others(|| MeshMail::Begin { lane, epoch });
+                        self.shard.on_begin(lane, epoch);
+                    }
+                    return true;
+                }
                 Place::Duplicate => {
                     peer.ledger.repeat();
                     return false;

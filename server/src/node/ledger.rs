@@ -51,7 +51,8 @@ impl Start {
     const fn place(self, seq: u64) -> Place {
         match seq {
             0 => Place::Gap,
-            1 => Place::Next,
+            // Nobody has counted any of it, or nobody but those that gave it up for others.
+            1 if self.known || self.next == 1 => Place::Next,
             _ if !self.known => Place::Unknown,
             _ if seq <= self.next || self.recovered => Place::Next,
             _ => Place::Gap,
@@ -122,6 +123,11 @@ impl Ledger {
     /// Whether the first frame has yet to say where the sequence goes on.
     pub(crate) const fn is_unstarted(&self) -> bool {
         self.start.is_some()
+    }
+
+    /// Whether this frame begins a sequence that some owner may have given up.
+    pub(crate) fn begins(&self, seq: u64) -> bool {
+        self.start.is_some_and(|start| !start.known && start.place(seq) == Place::Next)
     }
 
     /// Whether a part was refused and others are still on their way: nothing is begun.
@@ -331,7 +337,7 @@ new: Gap Next Gap Gap Gap tells 1
 at 5: Gap Next Next Next Gap tells 5
 recovered at 5: Gap Next Next Next Next tells 5
 given up: Gap Next Unknown Unknown Unknown tells 0
-given up by one: Gap Next Unknown Unknown Unknown tells 0
+given up by one: Gap Unknown Unknown Unknown Unknown tells 0
 ";
         assert_eq!(table, wanted, "\n{table}");
     }

@@ -13,6 +13,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
     /// A message from another shard.
     pub fn on_mail(&mut self, mail: MeshMail) {
         match mail {
+            MeshMail::Begin { lane, epoch } => self.shard.on_begin(lane, epoch),
             MeshMail::Settle { from, lane } => self.on_settle(from, lane),
             MeshMail::Settled { to } => self.on_settled(peer_of(to).1),
             MeshMail::Greet { from, lane, epoch } => self.on_greet(from, lane, epoch),

@@ -9,6 +9,13 @@ use trendsrv_shard::{Lane, Refused, ReplyTo, Sequence, Standing};
 /// One message from shard to shard.
 #[derive(Debug)]
 pub enum MeshMail {
+    /// A producer that some owner may have given up begins its sequence anew.
+    Begin {
+        /// Its lane.
+        lane: Lane,
+        /// Its epoch.
+        epoch: u32,
+    },
     /// A producer is back elsewhere: are parts of its lane on their way from here?
     Settle {
         /// Its connection.

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod durable;
+mod forgotten;
 mod net;
 mod refusals;
 mod rules;
