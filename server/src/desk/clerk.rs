@@ -219,7 +219,11 @@ impl Work {
         let count = |events: u64| u32::try_from(events).unwrap_or(u32::MAX);
         Ok(Ingested {
             accepted: count(counted.applied + counted.early + counted.filtered),
-            duplicates: if duplicate { count((records.len() + texts.len()) as u64) } else { 0 },
+            duplicates: count(if duplicate {
+                (records.len() + texts.len()) as u64
+            } else {
+                counted.duplicate
+            }),
             late: count(counted.late),
             dropped: count(counted.dropped),
             rejected: self.rejected,
