@@ -126,7 +126,9 @@ fn texts_on_the_wire_count_once_beside_events_over_three_shards() {
     // Another connection of the same producer is told where it stands.
     let (mut again, welcome) = Peer::producer(server.tcp, 7, 1);
     assert_eq!(welcome.next_seq, 4);
-    again.send(&text_frame(3, &said));
+    again.send(&text_frame(1, &said));
+    again.send(&named_frame(2, &events));
+    again.send(&text_frame(3, &[]));
     again.send(&text_frame(4, &said[..1]));
     again.acked(4);
     for (place, name) in names.iter().enumerate() {

@@ -645,7 +645,15 @@ fn readiness_follows_the_phase() {
     let server = Server::start();
     assert_eq!(server.get("/readyz").status, 200);
     server.phase.set(Phase::Starting);
-    server.get("/readyz").is(503, "OVERLOADED", "starting");
+    for path in ["/readyz", "/v1/tenants/t/trending", "/v1/shards", "/metrics", "/v1/nothing"] {
+        let reply = server.get(path);
+        reply.is(503, "NOT_READY", "try again");
+        assert!(reply.head.contains("retry-after: 1"), "{path}: {}", reply.head);
+    }
+    server.post("/v1/tenants/t/events", &[], "{\"topic\":\"a\"}").is(503, "NOT_READY", "again");
+    for path in ["/healthz", "/openapi.json", "/"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
     server.phase.set(Phase::Draining);
     server.get("/readyz").is(503, "GOAWAY", "draining");
     server.post("/v1/tenants/t/events", &[], "{\"topic\":\"a\"}").is(503, "GOAWAY", "draining");
