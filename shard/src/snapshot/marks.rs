@@ -6,6 +6,7 @@
 
 use super::section::{Kind, open, write};
 use super::versions::VERSION_MAX;
+use super::write::believable;
 use super::{MarksFacts, SnapshotError};
 use crate::marks::{MarkRow, OldMark, OldOwner};
 use crate::memory::Memory;
@@ -55,9 +56,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     pub fn snapshot_marks(&self, out: &mut Vec<u8>) -> u64 {
         let mut marks = Marks {
             lsn: self.snapshot_lsn(),
-            version_floor: self.version_floor,
+            version_floor: believable(self.version_floor),
             event_time_max_ms: self.stats.event_time_max_ms,
-            evicted: self.marks.evicted,
+            evicted: believable(self.marks.evicted),
             rows: Vec::with_capacity(self.marks.len()),
             old: Vec::new(),
         };
@@ -67,11 +68,12 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         for row in rows {
             let old = u16::try_from(row.old.len()).expect("a lane has few earlier owners");
             marks.old.extend(row.old.iter().map(|old| OldRow {
-                next: old.next,
+                next: believable(old.next),
                 shards: old.owner.shards,
                 shard: old.owner.shard,
             }));
             let MarkRow { producer, next, used, epoch, lane, known, .. } = row;
+            let (next, used) = (believable(next), believable(used));
             marks.rows.push(Row { producer, next, used, epoch, lane, old, known: known.into() });
         }
         write(Kind::Marks, &marks, out);
@@ -117,7 +119,8 @@ fn read(bytes: &[u8], take: &mut dyn FnMut(MarkRow)) -> Result<MarksFacts, Snaps
     for row in section.rows.iter() {
         let count = usize::from(row.old.to_native());
         let old: Vec<OldMark> = old.by_ref().take(count).map(old_mark).collect::<Result<_, _>>()?;
-        if old.len() < count || row.known > 1 || !is_count(row.next.to_native()) {
+        let uses = row.used.to_native() <= VERSION_MAX;
+        if old.len() < count || row.known > 1 || !uses || !is_count(row.next.to_native()) {
             return Err(SnapshotError::Value { what: "a mark that cannot be" });
         }
         take(MarkRow {
