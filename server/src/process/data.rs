@@ -73,5 +73,5 @@ impl Data {
 
 fn failed(folder: &Path) -> impl FnOnce(StoreError) -> StartError {
     let folder = folder.to_owned();
-    move |source| StartError::Data { folder, source }
+    move |source| StartError::Data { folder, source: Box::new(source) }
 }

@@ -36,7 +36,7 @@ pub enum StartError {
         /// Which.
         folder: PathBuf,
         /// Why.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The programs cannot be had.
     #[error(transparent)]

@@ -236,7 +236,11 @@ impl LogDrive {
                     LogSpace::Low => "the disk is full: durable events are refused (DISK_FULL)",
                     LogSpace::None => "the disk is full: nothing is logged until there is room",
                 };
-                tracing::warn!("{words}");
+                if space == LogSpace::Plenty {
+                    tracing::info!("{words}");
+                } else {
+                    tracing::warn!("{words}");
+                }
                 self.counts.space = space;
                 node.set_log_space(space);
             }
