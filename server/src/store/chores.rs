@@ -280,11 +280,8 @@ impl<D: Disk> Chores<D> {
             .segments
             .iter()
             .rposition(|segment| segment.first_lsn <= self.manifest.replay_from);
-        let mut freed = 0;
-        for segment in self.segments.drain(..needed.unwrap_or(0)) {
-            self.spares.recycle(&segment.path, segment.bytes)?;
-            freed += 1;
-        }
+        let needless = self.segments.drain(..needed.unwrap_or(0));
+        let freed = self.spares.recycle(needless)?;
         for name in self.disk.list(&self.dir).map_err(StoreError::io("list", &self.dir))? {
             if let ShardFile::Snapshot(round) = ShardFile::of(&name)
                 && round != self.manifest.round

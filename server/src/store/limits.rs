@@ -12,9 +12,13 @@ pub const COMMIT_WAIT_US_MAX: u64 = 2_000;
 pub const SUPERBLOCK_EVERY_US: u64 = 100_000;
 /// Between two looks at spares that could not be made.
 pub const TICK_EVERY_US: u64 = 1_000_000;
-/// Zeros of a new spare that are written and synced at once.
-pub const SPARE_PIECE_BYTES: u64 = 4 << 20;
-/// Spare segments that are kept.
+/// Spare segments that stay when a busy time has used them between two snapshots: the next one
+/// will, too.
+pub const SPARES_RECYCLED_MAX: usize = 256;
+/// Bytes of a new spare or a snapshot that are written before they are synced: as long as this
+/// takes, a segment that is wanted waits.
+pub const SYNC_BYTES: u64 = 4 << 20;
+/// Spare segments that are made ahead.
 pub const SPARES_MAX: usize = 2;
 /// A segment, unless the settings say otherwise.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;

@@ -20,7 +20,7 @@ use super::chunk::ChunkReader;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::{TEMPORARY, snapshot_name};
-use super::limits::{READ_BYTES, SECTION_BYTES_MAX};
+use super::limits::{READ_BYTES, SECTION_BYTES_MAX, SYNC_BYTES};
 use trendsrv_proto::limits::VNODES;
 
 /// A snapshot on its way to the disk, under another name.
@@ -32,6 +32,7 @@ pub(super) struct SnapshotWriter {
     lsn_max: u64,
     sections: u64,
     offset: u64,
+    synced: u64,
     buffer: Vec<u8>,
 }
 
@@ -60,7 +61,8 @@ impl SnapshotWriter {
         let mut header = BlockWriter::new(MAGIC, VERSION, identity);
         header.put(&[0; 6]).put(&round.to_le_bytes()).put(&begin_lsn.to_le_bytes());
         let buffer = header.seal().to_vec();
-        Ok(Self { path, round, begin_lsn, lsn_max: begin_lsn, sections: 0, offset: 0, buffer })
+        let (lsn_max, sections, offset, synced) = (begin_lsn, 0, 0, 0);
+        Ok(Self { path, round, begin_lsn, lsn_max, sections, offset, synced, buffer })
     }
 
     pub(super) fn section<D: Disk>(
@@ -118,6 +120,11 @@ impl SnapshotWriter {
         written.map_err(StoreError::io("write", &self.path))?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.offset - self.synced >= SYNC_BYTES {
+            // Bit by bit, so that a segment that is wanted meanwhile never waits for all of it.
+            disk.sync(&self.path).map_err(StoreError::io("write", &self.path))?;
+            self.synced = self.offset;
+        }
         Ok(())
     }
 }

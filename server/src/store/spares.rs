@@ -13,10 +13,11 @@
 
 use super::block::Identity;
 use super::chore::Segment;
+use super::chores::KeptSegment;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::{ShardFile, TEMPORARY, segment_name, spare_name};
-use super::limits::{SPARE_PIECE_BYTES, SPARES_MAX};
+use super::limits::{SPARES_MAX, SPARES_RECYCLED_MAX, SYNC_BYTES};
 use super::segment::SegmentHeader;
 
 /// See the module header.
@@ -59,7 +60,7 @@ impl<D: Disk> Spares<D> {
             let ShardFile::Spare(number) = ShardFile::of(&name) else { continue };
             let path = format!("{dir}/{name}");
             let len = disk.len(&path).map_err(StoreError::io("read", &path))?;
-            if len == segment_bytes && spares.ready.len() < SPARES_MAX {
+            if len == segment_bytes && spares.ready.len() < SPARES_RECYCLED_MAX {
                 spares.ready.push(number);
             } else {
                 disk.remove(&path).map_err(StoreError::io("remove", &path))?;
@@ -112,18 +113,33 @@ impl<D: Disk> Spares<D> {
         Ok(self.making.is_some() || self.ready.len() < SPARES_MAX)
     }
 
-    /// Makes a segment that is no longer needed a spare, or removes it when there are enough. The
-    /// caller syncs the directory.
-    pub(super) fn recycle(&mut self, path: &str, bytes: u64) -> Result<(), StoreError> {
-        if self.ready.len() >= SPARES_MAX || bytes != self.segment_bytes {
-            return self.disk.remove(path).map_err(StoreError::io("remove", path));
+    /// Makes spares of segments that are no longer needed. As many stay as were needless now, as
+    /// that is how many the time between two snapshots takes; the others are removed. The caller
+    /// syncs the directory.
+    pub(super) fn recycle(
+        &mut self,
+        segments: impl ExactSizeIterator<Item = KeptSegment>,
+    ) -> Result<u64, StoreError> {
+        let keep = segments.len().clamp(SPARES_MAX, SPARES_RECYCLED_MAX);
+        let freed = segments.len() as u64;
+        for KeptSegment { path, bytes, .. } in segments {
+            if self.ready.len() >= keep || bytes != self.segment_bytes {
+                self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+                continue;
+            }
+            let number = self.next;
+            let spare = format!("{}/{}", self.dir, spare_name(number));
+            self.disk.rename(&path, &spare).map_err(StoreError::io("rename", &path))?;
+            self.next += 1;
+            self.ready.push(number);
         }
-        let number = self.next;
-        let spare = format!("{}/{}", self.dir, spare_name(number));
-        self.disk.rename(path, &spare).map_err(StoreError::io("rename", path))?;
-        self.next += 1;
-        self.ready.push(number);
-        Ok(())
+        while self.ready.len() > keep
+            && let Some(number) = self.ready.pop()
+        {
+            let spare = format!("{}/{}", self.dir, spare_name(number));
+            self.disk.remove(&spare).map_err(StoreError::io("remove", &spare))?;
+        }
+        Ok(freed)
     }
 
     /// How many there are.
@@ -134,7 +150,7 @@ impl<D: Disk> Spares<D> {
     /// Writes the next zeros; returns whether the spare is ready, under its name.
     fn grow(&self, making: &mut Making) -> Result<bool, StoreError> {
         let (disk, path) = (&self.disk, &making.path);
-        let piece = SPARE_PIECE_BYTES.min(self.segment_bytes - making.offset);
+        let piece = SYNC_BYTES.min(self.segment_bytes - making.offset);
         let zeros = vec![0; usize::try_from(piece).unwrap_or(0)];
         // Synced piece by piece, so that the log's own flushes never wait for many of them.
         let written = disk.write_at(path, making.offset, &zeros).and_then(|()| disk.sync(path));

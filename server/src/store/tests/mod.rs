@@ -1,7 +1,10 @@
 //! The store over a disk in memory that forgets, fails and stops.
 
 mod bed;
+mod commits;
 mod crash;
 mod damage;
+mod inspecting;
 mod lifecycle;
 mod mem_disk;
+mod real;
