@@ -29,12 +29,7 @@ fn acknowledged_events_count_and_every_event_counts_once() {
         if let Some(why) = &outcome.violation {
             panic!("{}", report(seed, why));
         }
-        all.events += outcome.summary.events;
-        all.answers += outcome.summary.answers;
-        all.connections += outcome.summary.connections;
-        all.crashes += outcome.summary.crashes;
-        all.cuts += outcome.summary.cuts;
-        all.refusals += outcome.summary.refusals;
+        all.add(&outcome.summary);
     }
     println!("{all:?}");
     assert!(all.events > 100 * WORLDS && all.answers > 20 * WORLDS, "nothing was tried: {all:?}");
@@ -78,6 +73,31 @@ fn a_seed_replays_exactly() {
 fn a_pane_too_many_or_too_few_is_caught() {
     caught_within(Planted::PaneTooMany, 20);
     caught_within(Planted::PaneTooFew, 20);
+}
+
+#[test]
+fn an_acknowledgement_before_the_disk_has_answered_is_caught() {
+    caught_within(Planted::AckBeforeFsync, 100);
+}
+
+#[test]
+fn a_snapshot_without_marks_is_caught() {
+    caught_within(Planted::MarksMissing, 100);
+}
+
+#[test]
+fn log_that_is_removed_before_the_manifest_is_safe_is_caught() {
+    caught_within(Planted::LogBeforeManifest, 100);
+}
+
+#[test]
+fn a_sync_that_is_tried_again_is_caught() {
+    caught_within(Planted::FsyncRetried, 200);
+}
+
+#[test]
+fn a_tail_that_is_judged_without_the_mark_is_caught() {
+    caught_within(Planted::MarkIgnored, 200);
 }
 
 /// Runs worlds with a planted bug until the oracle finds it.

@@ -106,10 +106,10 @@ impl Plan {
         let grids = [
             (3_600_000, 60_000),
             (3_600_000, 60_000),
-            (320_000, 5_000),
+            (315_000, 5_000),
             (60_000, 1_000),
             (12_000, 1_000),
-            (6_400, 100),
+            (6_300, 100),
         ];
         let (window_ms, slide_ms) = dice.pick(&grids);
         let clock = if dice.percent(70) { Clock::Wall } else { Clock::Event };
@@ -121,7 +121,7 @@ impl Plan {
         let share =
             |dice: &mut Dice, chance| if dice.percent(chance) { dice.of(1..=10) } else { 0 };
         let faults = Faults {
-            gap_us: if calm { 0 } else { dice.of(50_000..=2_000_000) },
+            gap_us: if calm { 0 } else { dice.of(50_000..=1_500_000) },
             cut: share(&mut dice, 80),
             half_close: share(&mut dice, 40),
             stall: share(&mut dice, 60),
@@ -142,7 +142,7 @@ impl Plan {
             write_us_max: dice.pick(&[200, 5_000, 200_000]),
             reshards: dice.pick(&[0, 30, 60]),
             dies_starting: dice.pick(&[0, 0, 40]),
-            flips: dice.pick(&[0, 50]),
+            flips: dice.pick(&[0, 60]),
         };
         let producers = (0..count).map(|index| producer(index, is_there, &mut dice)).collect();
         Self {
@@ -154,11 +154,11 @@ impl Plan {
             slide_ms,
             start_ms: 1_442_016_000_000 + dice.below(120_000),
             tenants: dice.size(1..=8),
-            topics: dice.size(1..=90),
+            topics: dice.size(4..=90),
             producers,
             readers: dice.size(1..=2),
-            pushes: dice.of(20..=400),
-            push_gap_us_max: dice.pick(&[2_000, 20_000, 100_000]),
+            pushes: dice.of(50..=400),
+            push_gap_us_max: dice.pick(&[5_000, 50_000, 200_000]),
             behind_ms_max: dice.pick(&[0, 2_000, window_ms]),
             producers_max: 64,
             early_max: dice.pick(&[3, 40, 4_096]),

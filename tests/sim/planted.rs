@@ -88,7 +88,8 @@ impl Disk for PlantedDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        if self.planted == Some(Planted::LogBeforeManifest) && to.ends_with("/manifest") {
+        let replaces = to.ends_with("/manifest") && self.disk.len(to).is_ok();
+        if replaces && self.planted == Some(Planted::LogBeforeManifest) {
             self.catch_up()?;
             let late = (from.to_owned(), to.to_owned());
             *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(late);

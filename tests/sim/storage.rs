@@ -344,6 +344,14 @@ impl LogDrive {
                 self.ask(SnapshotPart::Section(Section { of: SectionOf::Marks, lsn, bytes }));
                 self.snapshots.stage = Stage::Vnode(0);
             }
+            Stage::Vnode(VNODES)
+                if node.shard_mut().stats().log_unlogged_parts != self.snapshots.begun.1 =>
+            {
+                // What was not logged is in some sections and not in others.
+                self.ask(SnapshotPart::Abandon);
+                self.snapshots.stage = Stage::Idle;
+                self.snapshots.begun = (u64::MAX, u64::MAX);
+            }
             Stage::Vnode(VNODES) => {
                 self.ask(SnapshotPart::End { durable: self.committer.durable() });
                 self.snapshots.stage = Stage::Waiting;

@@ -57,6 +57,27 @@ pub(crate) struct Summary {
     pub(crate) unlogged: u64,
 }
 
+impl Summary {
+    /// Adds another world's.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.answers += other.answers;
+        self.connections += other.connections;
+        self.crashes += other.crashes;
+        self.cuts += other.cuts;
+        self.refusals += other.refusals;
+        self.commits += other.commits;
+        self.snapshots += other.snapshots;
+        self.recoveries += other.recoveries;
+        self.replayed += other.replayed;
+        self.reshards += other.reshards;
+        self.torn += other.torn;
+        self.flips += other.flips;
+        self.flips_refused += other.flips_refused;
+        self.unlogged += other.unlogged;
+    }
+}
+
 /// How a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Death {
@@ -189,17 +210,38 @@ impl World {
     fn run(&mut self) -> Result<(), String> {
         self.begin()?;
         self.until(BUSY_US_MAX, |world| world.pushes_left == 0)?;
-        self.healing = true;
-        self.trace.tell(self.now_us, format_args!("healing"));
-        self.until(HEALING_US_MAX, |world| {
-            world.server.is_some()
-                && !world.draining
-                && world.clients.iter().all(|c| c.holds() == 0)
-        })?;
+        self.heal()?;
         // What waits for its pane opens.
         let settled_us = self.now_us + 6_000_000;
         self.until(10_000_000, |world| world.now_us >= settled_us)?;
-        self.judge_all()
+        self.judge_all()?;
+        if self.disk.is_some() {
+            // What one answer has shown, every later one shows, too.
+            for death in [Death::PowerCut, Death::PowerCut, Death::Stopped, Death::Killed] {
+                self.end(death, "at the end");
+                self.heal()?;
+                self.judge_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing goes wrong any more, until nobody holds anything.
+    fn heal(&mut self) -> Result<(), String> {
+        self.healing = true;
+        self.short = false;
+        self.trace.tell(self.now_us, format_args!("healing"));
+        if let Some(disk) = &self.disk {
+            disk.set_capacity(None);
+            if self.server.is_some() {
+                disk.restart();
+            }
+        }
+        self.until(HEALING_US_MAX, |world| {
+            world.server.is_some()
+                && !world.draining
+                && world.clients.iter().all(|client| client.holds() == 0)
+        })
     }
 
     fn begin(&mut self) -> Result<(), String> {
@@ -354,7 +396,8 @@ impl World {
                     let notes = &facts.notes;
                     self.trace.tell(self.now_us, format_args!("{facts:?}"));
                     self.summary.replayed += facts.events;
-                    self.summary.torn += notes.iter().any(|note| note.contains("cut")) as u64;
+                    self.summary.torn +=
+                        notes.iter().any(|note| note.contains("unfinished")) as u64;
                 }
                 self.flip = None;
                 return Ok(Some(recovered));
@@ -532,6 +575,9 @@ impl World {
                 Death::Killed | Death::PowerCut => log.tear(&mut self.net),
             }
         }
+        if death == Death::Stopped {
+            eprintln!("stopped {why} all {all} unlogged {unlogged} logs {}", server.logs.len());
+        }
         let heir = match &self.disk {
             None => Heir::Nothing,
             Some(_) if all => Heir::All,
@@ -549,7 +595,7 @@ impl World {
             } else {
                 disk.restart();
             }
-            if all && !self.healing && self.dice.percent(self.plan.disk.flips) {
+            if all && self.dice.percent(self.plan.disk.flips) {
                 self.flip_a_bit(&disk);
             }
         }
@@ -562,17 +608,21 @@ impl World {
     fn flip_a_bit(&mut self, disk: &SimDisk) {
         let mut files = disk.files();
         files.retain(|(_, bytes)| !bytes.is_empty());
-        if files.is_empty() {
+        let segments: Vec<usize> =
+            (0..files.len()).filter(|&at| is_segment(&files[at].0)).collect();
+        let at = if self.dice.percent(50) && !segments.is_empty() {
+            self.dice.pick(&segments)
+        } else if files.is_empty() {
             return;
-        }
-        let (path, bytes) = &files[self.dice.index(files.len())];
-        let mut offset = self.dice.index(bytes.len());
-        for _ in 0..40 {
-            if bytes[offset] != 0 {
-                break;
-            }
-            offset = self.dice.index(bytes.len());
-        }
+        } else {
+            self.dice.index(files.len())
+        };
+        let (path, bytes) = &files[at];
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+        let from = if self.dice.percent(50) { end.saturating_sub(400) } else { 0 };
+        // Somewhere behind the last byte that is something, at times.
+        let to = if self.dice.percent(20) { bytes.len() } else { end };
+        let offset = from + self.dice.index(to - from);
         let bit = u8::try_from(self.dice.below(8)).expect("below 8");
         let flip = Flip { path: path.clone(), offset: offset as u64, bit };
         self.note("flip", [flip.offset, bit.into(), 0]);
@@ -1056,6 +1106,10 @@ impl World {
         let refusals = self.clients.iter().flat_map(|client| client.refusals.values()).sum();
         Summary { events: self.oracle.events.len() as u64, refusals, ..self.summary }
     }
+}
+
+fn is_segment(path: &str) -> bool {
+    path.contains("/seg-")
 }
 
 /// A shard with nothing to do looks at its clock this often.
