@@ -10,11 +10,13 @@
 //! Invariants:
 //! - The first socket is bound without SO_REUSEPORT, so a port of another process is in use for
 //!   us too, even if that process shares its port: two servers never split their clients.
+//! - A port that a killed server's ring still holds is waited for, a second at most.
 //! - TCP_NODELAY is set on the listener; accepted sockets inherit it and cost no extra call.
 
 use std::io;
 use std::net::SocketAddr;
 
+use crate::runtime::patiently;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Why an address cannot be listened on.
@@ -80,7 +82,7 @@ pub enum SocketError {
 pub fn listen(address: SocketAddr, setting: &'static str) -> Result<Socket, SocketError> {
     let failed = Failure { address, setting };
     let socket = failed.at("socket", open(address))?;
-    failed.at("bind", socket.bind(&address.into()))?;
+    failed.at("bind", patiently(|| socket.bind(&address.into())))?;
     failed.at("listen", socket.listen(BACKLOG))?;
     Ok(socket)
 }
@@ -102,7 +104,7 @@ pub fn listen_shared(
         let socket = failed.at("socket", open(address))?;
         if index == 0 {
             // Alone at first: a port that anybody else has refuses this bind.
-            failed.at("bind", socket.bind(&address.into()))?;
+            failed.at("bind", patiently(|| socket.bind(&address.into())))?;
             failed.at("SO_REUSEPORT", socket.set_reuse_port(true))?;
             shared = failed.at("local address", local_address(&socket))?;
         } else {

@@ -173,20 +173,23 @@ fn may_lock_without_limit() -> bool {
         .is_some_and(|effective| effective >> CAP_IPC_LOCK & 1 == 1)
 }
 
-/// Tries `setup` again for a while when locked memory has run out: the kernel gives back what a
-/// closed ring had locked, of this process or of the one before it, only some milliseconds later.
+/// Tries `setup` again for a while when locked memory has run out or an address is in use: the
+/// kernel gives back what a closed ring had locked, and closes the sockets it listened on, of this
+/// process or of one that was killed before it, only some milliseconds later.
 pub(crate) fn patiently<T>(mut setup: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let since = Instant::now();
     loop {
         match setup() {
-            Err(error)
-                if error.raw_os_error() == Some(libc::ENOMEM) && since.elapsed() < PATIENCE =>
-            {
+            Err(error) if is_passing(&error) && since.elapsed() < PATIENCE => {
                 std::thread::sleep(PAUSE);
             }
             result => return result,
         }
     }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EADDRINUSE))
 }
 
 fn list(cores: &[usize]) -> String {
