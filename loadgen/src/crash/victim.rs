@@ -41,7 +41,7 @@ impl Victim {
             "--tenants-max=10000",
             "--topics-max=100000",
             "--snapshot-interval=1s",
-            "--log-segment-bytes=4MiB",
+            "--log-segment-bytes=8MiB",
         ]
         .map(str::to_owned)
         .into();
