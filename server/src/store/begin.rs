@@ -12,7 +12,7 @@ use super::chores::{Chores, ChoresStart, KeptSegment};
 use super::committer::{Committer, CommitterStart};
 use super::disk::Disk;
 use super::error::StoreError;
-use super::layout::{ShardFile, shard_dir, snapshot_name};
+use super::layout::{ShardFile, shard_dir, snapshot_name, spare_name};
 use super::log_reader::LogReader;
 use super::manifest::ShardManifest;
 use super::old_log::OldLog;
@@ -226,20 +226,31 @@ fn first_segment<D: Disk>(
 
 /// Removes what an earlier end has left; returns the largest number of any snapshot.
 ///
-/// A segment of the name that the next one gets is replaced, not removed: it may be the only one
-/// there is, and without any the directory would not open.
+/// A segment that holds nothing becomes a spare: without any room left, a start still needs one.
+/// The only one there is stays, to be replaced by the next one of its name: without any segment
+/// the directory would not open.
 fn remove_leftovers<D: Disk>(
     disk: &D,
     dir: &str,
     manifest: &ShardManifest,
     (segments, next_lsn): (&[KeptSegment], u64),
 ) -> Result<u64, StoreError> {
+    let names = disk.list(dir).map_err(StoreError::io("list", dir))?;
+    let spare = |name: &String| {
+        if let ShardFile::Spare(number) = ShardFile::of(name) { Some(number) } else { None }
+    };
+    let mut spare_next = names.iter().filter_map(spare).max().unwrap_or(0) + 1;
     let mut round_max = manifest.round;
-    for name in disk.list(dir).map_err(StoreError::io("list", dir))? {
+    for name in names {
         let path = format!("{dir}/{name}");
         let needless = match ShardFile::of(&name) {
-            ShardFile::Segment(first_lsn) => {
-                first_lsn != next_lsn && !segments.iter().any(|segment| segment.path == path)
+            ShardFile::Segment(_) if segments.iter().any(|segment| segment.path == path) => false,
+            ShardFile::Segment(first_lsn) if segments.is_empty() && first_lsn == next_lsn => false,
+            ShardFile::Segment(_) => {
+                let spare = format!("{dir}/{}", spare_name(spare_next));
+                spare_next += 1;
+                disk.rename(&path, &spare).map_err(StoreError::io("rename", &path))?;
+                false
             }
             ShardFile::Snapshot(round) => {
                 round_max = round_max.max(round);

@@ -109,7 +109,7 @@ impl RealDisk {
     /// Where a file really is.
     #[must_use]
     pub fn path(&self, path: &str) -> PathBuf {
-        self.root.join(path)
+        if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }
 
     fn with_written<T>(
@@ -211,7 +211,15 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        File::open(self.path(dir))?.sync_all()
+        let path = self.path(dir);
+        File::open(&path)?.sync_all()?;
+        // The root may be new itself. One that may not be looked into was not made by us.
+        let parent = path.parent().filter(|_| dir.is_empty());
+        match parent.map(|parent| File::open(if parent == "" { Path::new(".") } else { parent })) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Some(parent) => parent?.sync_all(),
+            None => Ok(()),
+        }
     }
 }
 

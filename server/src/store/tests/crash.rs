@@ -104,6 +104,26 @@ fn a_start_that_dies_anywhere_can_be_made_again() {
     let disk = MemDisk::new();
     let mut world = World::default();
     world.lives(&disk).unwrap();
+    start_everywhere(&disk, &world);
+}
+
+#[test]
+fn a_start_without_any_record_that_dies_anywhere_can_be_made_again() {
+    let disk = MemDisk::new();
+    Bed::start(&disk, 1).unwrap();
+    start_everywhere(&disk, &World { sent: 1, ..World::default() });
+    // The same behind a snapshot that holds everything.
+    let mut bed = Bed::start(&disk, 2).unwrap();
+    work(&mut bed, 1).unwrap();
+    bed.snapshot().unwrap();
+    bed.commit().unwrap();
+    let past = bed.die();
+    // Only the last segment stays, empty.
+    drop(Bed::start(&disk, 1).unwrap());
+    start_everywhere(&disk, &World { acknowledged: past.acknowledged, sent: past.sent });
+}
+
+fn start_everywhere(disk: &MemDisk, world: &World) {
     for shards in 1..=3 {
         let mut after = 0;
         loop {

@@ -73,7 +73,7 @@ fn a_flipped_bit_is_healed_or_refused_and_never_costs_anything_in_silence() {
 #[test]
 fn a_damaged_record_below_the_mark_is_refused_with_numbers_segment_and_offset() {
     let past = past(1);
-    let path = past.disk.all().into_keys().filter(|path| path.contains("seg-")).next_back();
+    let path = past.disk.all().into_keys().rfind(|path| path.contains("seg-"));
     let path = path.unwrap();
     let error = start(&past, 1, |disk| disk.poke(&path, |bytes| bytes[4_096 + 64 + 100] ^= 4));
     let error = error.unwrap().to_string();
@@ -90,12 +90,11 @@ fn a_damaged_commit_before_a_later_one_is_refused_though_no_mark_says_so() {
     bed.check(&past.acknowledged, past.sent);
     bed.commit().unwrap();
     let mut segment = String::new();
-    for part in 0..2 {
+    for _ in 0..2 {
         bed.feed(2);
         assert!(bed.write_one(0).unwrap());
-        let names = past.disk.all().into_keys().filter(|path| path.contains("seg-"));
-        segment = names.last().unwrap();
-        let _ = part;
+        let mut names = past.disk.all().into_keys();
+        segment = names.rfind(|path| path.contains("seg-")).unwrap();
     }
     let past = Past { sent: bed.next, ..bed.die() };
     let all = past.disk.all();
