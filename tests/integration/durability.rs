@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use trendsrv_client::proto::{AckMode, Refusal as Code, Welcome};
+use trendsrv_client::{Client, Options};
 
 const T: u64 = 1_442_016_000_000;
 const TENANTS: usize = 40;
@@ -162,6 +163,58 @@ fn frames_that_a_kill_interrupts_count_once_when_they_come_again() {
     }
     assert_eq!(totals_of(&server, &names), totals(120));
     drop(peer);
+    server.stop();
+}
+
+/// A client that knows nothing of the end of its server, of which there are several.
+fn a_client_goes_on_over_kills(ack: AckMode) -> (Client, Server, Data, u64) {
+    let data = Data::new();
+    let mut server = data.start(&["--shards", "2"]);
+    let address = server.tcp.to_string();
+    let options = Options { producer: Some(7), ack, batch_events: 16, ..Options::default() };
+    let mut client = Client::connect(&address, options).unwrap();
+    let mut pushed = 0;
+    for round in 1..=4_u64 {
+        for _ in 0..1_500 {
+            let tenant = format!("tenant {}", pushed % TENANTS as u64);
+            client.send(&tenant, "topic", 1, T + pushed).unwrap();
+            pushed += 1;
+        }
+        if round < 4 {
+            kill(server);
+            server = data.start(&["--shards", "2", "--listen", &address]);
+        }
+    }
+    client.flush().unwrap();
+    (client, server, data, pushed)
+}
+
+#[test]
+fn a_durable_client_goes_on_over_kills_and_each_event_counts_once() {
+    let (client, server, _data, pushed) = a_client_goes_on_over_kills(AckMode::Durable);
+    let counts = client.counts();
+    assert_eq!((counts.acked, counts.refused, counts.uncertain), (pushed, 0, 0));
+    drop(client);
+    let mut reader = Peer::greeted(server.tcp);
+    let totals: Vec<u64> = names().iter().map(|name| reader.total(name)).collect();
+    assert_eq!(totals, vec![pushed / TENANTS as u64; TENANTS]);
+    drop(reader);
+    server.stop();
+}
+
+#[test]
+fn an_applied_client_goes_on_over_kills_and_no_event_counts_twice() {
+    let (client, server, _data, pushed) = a_client_goes_on_over_kills(AckMode::Applied);
+    let counts = client.counts();
+    assert_eq!((counts.acked, counts.refused, counts.uncertain), (pushed, 0, 0));
+    drop(client);
+    let mut reader = Peer::greeted(server.tcp);
+    for name in names() {
+        let total = reader.total(&name);
+        assert!(total <= pushed / TENANTS as u64, "{name}: {total} counted twice");
+        assert!(total > 0, "{name}: the log has none of it");
+    }
+    drop(reader);
     server.stop();
 }
 
