@@ -132,8 +132,8 @@ struct Snapshots {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Idle,
-    Marks,
     Vnode(usize),
+    End,
     Waiting,
 }
 
@@ -320,14 +320,14 @@ impl LogDrive {
             }
             self.ask(SnapshotPart::Begin { lsn });
             self.snapshots.begun = begun;
-            self.snapshots.stage = Stage::Marks;
+            self.snapshots.stage = Stage::Vnode(0);
         }
         for _ in 0..SLICES_PER_TURN {
             if self.snapshots.parts >= PARTS_MAX || !self.step(node) {
                 break;
             }
         }
-        matches!(self.snapshots.stage, Stage::Marks | Stage::Vnode(_))
+        matches!(self.snapshots.stage, Stage::Vnode(_) | Stage::End)
             && self.snapshots.parts < PARTS_MAX
     }
 
@@ -335,24 +335,16 @@ impl LogDrive {
         let mut bytes = Vec::new();
         match self.snapshots.stage {
             Stage::Idle | Stage::Waiting => return false,
-            Stage::Marks => {
+            Stage::Vnode(VNODES) => {
                 let lsn = if self.planted == Some(Planted::MarksMissing) {
                     empty_marks(&self.empty, node.shard_mut(), &mut bytes)
                 } else {
                     node.shard_mut().snapshot_marks(&mut bytes)
                 };
                 self.ask(SnapshotPart::Section(Section { of: SectionOf::Marks, lsn, bytes }));
-                self.snapshots.stage = Stage::Vnode(0);
+                self.snapshots.stage = Stage::End;
             }
-            Stage::Vnode(VNODES)
-                if node.shard_mut().stats().log_unlogged_parts != self.snapshots.begun.1 =>
-            {
-                // What was not logged is in some sections and not in others.
-                self.ask(SnapshotPart::Abandon);
-                self.snapshots.stage = Stage::Idle;
-                self.snapshots.begun = (u64::MAX, u64::MAX);
-            }
-            Stage::Vnode(VNODES) => {
+            Stage::End => {
                 self.ask(SnapshotPart::End { durable: self.committer.durable() });
                 self.snapshots.stage = Stage::Waiting;
             }

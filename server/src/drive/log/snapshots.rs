@@ -1,7 +1,7 @@
 //! Snapshots, taken in slices beside everything else.
 //!
 //! ```text
-//!   Idle ─(interval)─▶ Taking: marks, vnode 0, 1, … 4095 ─▶ Waiting: for its log, its name
+//!   Idle ─(interval)─▶ Taking: vnode 0, 1, … 4095, marks ─▶ Waiting: for its log, its name
 //!     ▲                   a slice of SLICE a turn              │
 //!     └──────────────────── published, or given up ────────────┘
 //! ```
@@ -42,8 +42,8 @@ pub(super) struct SnapshotCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Idle,
-    Marks,
     Vnode(usize),
+    End,
     Waiting,
 }
 
@@ -115,7 +115,7 @@ impl Snapshots {
     }
 
     fn is_taking(&self) -> bool {
-        matches!(self.stage, Stage::Marks | Stage::Vnode(_))
+        matches!(self.stage, Stage::Vnode(_) | Stage::End)
     }
 
     fn begin<P: Programs, M: Memory>(
@@ -134,7 +134,7 @@ impl Snapshots {
         }
         if helper.ask(Chore::Snapshot(SnapshotPart::Begin { lsn })).is_ok() {
             self.parts += 1;
-            (self.begun, self.stage) = (begun, Stage::Marks);
+            (self.begun, self.stage) = (begun, Stage::Vnode(0));
         }
     }
 
@@ -149,11 +149,7 @@ impl Snapshots {
         let shard = node.shard_mut();
         let (section, next) = match self.stage {
             Stage::Idle | Stage::Waiting => return false,
-            Stage::Marks => {
-                let lsn = shard.snapshot_marks(&mut bytes);
-                (Some(Section { of: SectionOf::Marks, lsn, bytes }), Stage::Vnode(0))
-            }
-            Stage::Vnode(VNODES) => {
+            Stage::End => {
                 self.memory.push(bytes);
                 let end = Chore::Snapshot(SnapshotPart::End { durable });
                 let asked = helper.ask(end).is_ok();
@@ -162,6 +158,12 @@ impl Snapshots {
                     self.stage = Stage::Waiting;
                 }
                 return asked;
+            }
+            // Last: a part that is applied meanwhile and not logged must not be in a vnode's section
+            // and missing in that of the marks.
+            Stage::Vnode(VNODES) => {
+                let lsn = shard.snapshot_marks(&mut bytes);
+                (Some(Section { of: SectionOf::Marks, lsn, bytes }), Stage::End)
             }
             Stage::Vnode(vnode) => {
                 let number = u16::try_from(vnode).unwrap_or(u16::MAX);
