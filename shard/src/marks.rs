@@ -14,10 +14,12 @@
 //! A part reaches an owner only when it has events for it, so an owner's sequence may skip; the
 //! shard that holds the connection checks that the producer's own sequence does not.
 
+mod given_up;
 mod recovery;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use given_up::GivenUp;
 pub(crate) use recovery::{MarkRow, OldMark};
 
 use hashbrown::HashTable;
@@ -127,10 +129,10 @@ pub(crate) struct Marks {
     clock: u64,
     /// Marks given up because the table was full, by those that snapshots are of, too.
     pub(crate) evicted: u64,
-    /// Those of them that were given up before the snapshots.
-    evicted_before: u64,
-    /// Earlier owners that had given up marks.
-    forgetful: Vec<OldOwner>,
+    /// Whose they may have been.
+    given_up: GivenUp,
+    /// Whose they may have been in the snapshots, until the recovery ends.
+    given_up_before: Vec<(GivenUp, Option<OldOwner>)>,
 }
 
 /// Bytes of one mark.
@@ -139,8 +141,8 @@ pub const MARK_BYTES: usize = size_of::<Mark>() + 1;
 impl Marks {
     pub(crate) fn new(producers_max: usize, secret: u64) -> Self {
         let table = HashTable::with_capacity(producers_max);
-        let (evicted, evicted_before, forgetful) = (0, 0, Vec::new());
-        Self { table, secret, producers_max, clock: 0, evicted, evicted_before, forgetful }
+        let (given_up, given_up_before) = (GivenUp::default(), Vec::new());
+        Self { table, secret, producers_max, clock: 0, evicted: 0, given_up, given_up_before }
     }
 
     /// A producer says hello: where it stands here, or the newer epoch that fences it.
@@ -235,8 +237,11 @@ impl Marks {
 
     /// Whether the mark of a frame is here, or its connection has heard that it is not.
     fn knows(&self, at: &Sequence) -> bool {
-        let believed = |mark: &Mark| mark.known || mark.greeted || mark.epoch != at.epoch;
-        at.lane.anonymous || self.find(at.lane).is_some_and(believed)
+        at.lane.anonymous
+            || match self.find(at.lane) {
+                Some(mark) => mark.known || mark.greeted || mark.epoch != at.epoch,
+                None => !self.given_up.may_hold(at.lane),
+            }
     }
 
     fn mark(&mut self, lane: Lane, epoch: u32) -> &mut Mark {
@@ -252,7 +257,7 @@ impl Marks {
                 refused: None,
                 turned_away: 0,
                 used: 0,
-                known: self.evicted == 0 || lane.anonymous,
+                known: lane.anonymous || !self.given_up.may_hold(lane),
                 greeted: false,
                 recovered: false,
                 rare: None,
@@ -273,7 +278,14 @@ impl Marks {
         let keep_from = used.len() / 8;
         let (_, &mut limit, _) = used.select_nth_unstable(keep_from);
         let before = self.table.len();
-        self.table.retain(|mark| mark.used > limit);
+        let given_up = &mut self.given_up;
+        self.table.retain(|mark| {
+            let stays = mark.used > limit;
+            if !stays && !mark.lane.anonymous {
+                given_up.note(mark.lane);
+            }
+            stays
+        });
         self.evicted += (before - self.table.len()) as u64;
     }
 }

@@ -5,7 +5,7 @@
 //! A mark belongs to an owner. After a change of the number of shards a tenant has a new one, which
 //! keeps, lane by lane, how far each earlier owner was ([`OldMark`]); see `due.rs` for their use.
 
-use super::{Lane, Mark, Marks, OldOwner, Sequence};
+use super::{GivenUp, Lane, Mark, Marks, OldOwner, Sequence};
 use trendsrv_proto::limits::SHARDS_MAX;
 
 /// One mark as snapshots keep it.
@@ -53,20 +53,33 @@ impl Marks {
         });
     }
 
-    /// Takes from a snapshot how many marks had been given up: of this shard, or of an earlier
-    /// owner.
-    pub(crate) fn restore_evicted(&mut self, evicted: u64, from: Option<OldOwner>) {
-        self.evicted += evicted;
-        self.evicted_before += evicted;
-        self.forgetful.extend(from.filter(|_| evicted > 0));
+    /// Takes from a snapshot how many marks had been given up, and whose they may have been: of
+    /// this shard, or of an earlier owner.
+    pub(crate) fn restore_given_up(
+        &mut self,
+        evicted: u64,
+        given_up: GivenUp,
+        from: Option<OldOwner>,
+    ) {
+        self.evicted = self.evicted.saturating_add(evicted);
+        self.given_up_before.push((given_up, from));
+    }
+
+    /// Whose marks may have been given up.
+    pub(crate) const fn given_up(&self) -> &GivenUp {
+        &self.given_up
     }
 
     /// All marks are back: those that an earlier owner may have given up are not believed.
     pub(crate) fn end_recovery(&mut self) {
-        let forgetful = std::mem::take(&mut self.forgetful);
-        for mark in self.table.iter_mut().filter(|mark| !mark.old().is_empty()) {
-            let told = |owner: &OldOwner| mark.old().iter().any(|old| old.owner == *owner);
-            mark.known &= forgetful.iter().all(told);
+        for (given_up, from) in std::mem::take(&mut self.given_up_before) {
+            if let Some(owner) = from {
+                for mark in self.table.iter_mut().filter(|mark| !mark.old().is_empty()) {
+                    let told = mark.old().iter().any(|old| old.owner == owner);
+                    mark.known &= told || !given_up.may_hold(mark.lane);
+                }
+            }
+            self.given_up.absorb(&given_up);
         }
     }
 
@@ -89,7 +102,7 @@ impl Marks {
     fn recover(&mut self, lane: Lane, epoch: u32, change: impl FnOnce(&mut Mark)) {
         let is_new = self.find(lane).is_none();
         // One that was given up during the recovery lacks what was known of it.
-        let complete = self.evicted == self.evicted_before;
+        let complete = !self.given_up.may_hold(lane);
         let mark = self.mark(lane, epoch);
         if epoch < mark.epoch {
             return;
@@ -100,6 +113,7 @@ impl Marks {
         change(mark);
         if mark.old().len() > OLD_MARKS_MAX {
             self.forget(lane);
+            self.given_up.note(lane);
             self.evicted += 1;
         }
     }

@@ -77,6 +77,13 @@ fn row(next: u64, old: &[(OldOwner, u64)]) -> MarkRow {
     MarkRow { producer: 9, lane: 1, epoch: 0, next, known: true, used: 1, old }
 }
 
+/// More lanes than the table holds.
+fn crowd(marks: &mut Marks) {
+    for producer in 100..120 {
+        marks.applied(&Sequence { lane: Lane { producer, ..LANE }, epoch: 0, seq: 5 });
+    }
+}
+
 fn tenant_of(owner: OldOwner) -> TenantId {
     (0..).map(TenantId).find(|tenant| owner.owned(*tenant)).unwrap()
 }
@@ -85,9 +92,7 @@ fn tenant_of(owner: OldOwner) -> TenantId {
 fn a_producer_whose_mark_was_given_up_is_told_so() {
     let mut marks = Marks::new(8, 7);
     marks.applied(&at(1, 7));
-    for producer in 100..120 {
-        marks.applied(&Sequence { lane: Lane { producer, ..LANE }, epoch: 0, seq: 5 });
-    }
+    crowd(&mut marks);
     assert_eq!(marks.turn(&at(1, 8)), Turn::Unknown, "applied before, or not?");
     assert_eq!(marks.turn(&at(1, 7)), Turn::Unknown);
     assert_eq!(marks.turn(&at(1, 8)), Turn::Unknown, "asking made no mark");
@@ -106,9 +111,8 @@ fn a_producer_whose_mark_was_given_up_is_told_so() {
 #[test]
 fn what_a_full_table_gave_up_is_known_only_by_what_came_since() {
     let mut marks = Marks::new(8, 7);
-    for producer in 100..120 {
-        marks.applied(&Sequence { lane: Lane { producer, ..LANE }, epoch: 0, seq: 5 });
-    }
+    marks.applied(&at(1, 2));
+    crowd(&mut marks);
     assert!(!marks.greet(LANE, 1).unwrap().known);
     assert_eq!(marks.turn(&at(1, 3)), Turn::Apply, "its connection has heard");
     marks.applied(&at(1, 3));
@@ -173,7 +177,7 @@ fn marks_survive_a_snapshot_with_those_of_earlier_owners() {
     marks.restore(row(6, &[(OldOwner { shards: 3, shard: 2 }, 9)]), Some(OLD));
     marks.applied(&at(0, 6));
     let mut again = Marks::new(4, 8);
-    again.restore_evicted(marks.evicted, None);
+    again.restore_given_up(marks.evicted, marks.given_up().clone(), None);
     marks.dump().for_each(|row| again.restore(row, None));
     again.end_recovery();
     let rows = |marks: &Marks| marks.dump().map(|row| (row.next, row.old)).collect::<Vec<_>>();
@@ -185,15 +189,34 @@ fn marks_survive_a_snapshot_with_those_of_earlier_owners() {
 #[test]
 fn a_lane_that_a_forgetful_owner_does_not_mention_is_unknown() {
     let (zero, one) = (OldOwner { shard: 0, ..OLD }, OLD);
-    let known = |evicted, rows: &[OldOwner]| {
+    let mut forgetful = Marks::new(8, 7);
+    forgetful.applied(&at(0, 3));
+    crowd(&mut forgetful);
+    let known = |given_up: &GivenUp, rows: &[OldOwner]| {
         let mut marks = Marks::new(4, 7);
         rows.iter().for_each(|owner| marks.restore(row(4, &[]), Some(*owner)));
-        marks.restore_evicted(evicted, Some(zero));
+        marks.restore_given_up(3, given_up.clone(), Some(zero));
         marks.end_recovery();
         marks.greet(LANE, 0).unwrap().known
     };
-    assert!(known(0, &[one]) && known(3, &[zero, one]));
-    assert!(!known(3, &[one]), "it may have been given up there");
+    let (none, some) = (GivenUp::default(), forgetful.given_up());
+    assert!(known(&none, &[one]) && known(some, &[zero, one]));
+    assert!(!known(some, &[one]), "it was given up there");
+    assert!(!known(some, &[]), "nor does anyone else know it");
+}
+
+#[test]
+fn a_lane_that_was_never_here_is_known_whoever_was_given_up() {
+    let mut marks = Marks::new(8, 7);
+    crowd(&mut marks);
+    assert!(marks.evicted > 0);
+    assert_eq!(marks.turn(&at(1, 3)), Turn::Apply);
+    assert!(marks.greet(LANE, 1).unwrap().known);
+    let mut again = Marks::new(8, 8);
+    again.restore_given_up(marks.evicted, marks.given_up().clone(), None);
+    again.end_recovery();
+    let early = Lane { producer: 100, ..LANE };
+    assert!(again.greet(LANE, 1).unwrap().known && !again.greet(early, 0).unwrap().known);
 }
 
 #[test]

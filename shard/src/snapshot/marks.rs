@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! marks     | producer, lane, epoch, next, …, how many old | …      old | shards, shard, next | …
+//! given up  | the words of the filter of lanes whose marks were given up, none while none were
 //! ```
 
 use super::section::{Kind, open, write};
 use super::versions::VERSION_MAX;
 use super::write::believable;
 use super::{MarksFacts, SnapshotError};
-use crate::marks::{MarkRow, OldMark, OldOwner};
+use crate::marks::{GivenUp, Lane, MarkRow, OldMark, OldOwner, Sequence};
 use crate::memory::Memory;
 use crate::programs::Programs;
 use crate::shard::Shard;
@@ -21,6 +22,7 @@ struct Marks {
     version_floor: u64,
     event_time_max_ms: u64,
     evicted: u64,
+    given_up: Vec<u64>,
     rows: Vec<Row>,
     old: Vec<OldRow>,
 }
@@ -53,12 +55,16 @@ pub fn check_marks(bytes: &[u8]) -> Result<MarksFacts, SnapshotError> {
 
 impl<P: Programs, M: Memory> Shard<P, M> {
     /// Appends the section of marks to `out` and returns the LSN it is of.
+    ///
+    /// The marks come after the vnodes: a part that is applied meanwhile and not logged is then
+    /// never in a vnode's section and missing in that of the marks.
     pub fn snapshot_marks(&self, out: &mut Vec<u8>) -> u64 {
         let mut marks = Marks {
             lsn: self.snapshot_lsn(),
             version_floor: believable(self.version_floor),
             event_time_max_ms: self.stats.event_time_max_ms,
             evicted: believable(self.marks.evicted),
+            given_up: self.marks.given_up().words().to_vec(),
             rows: Vec::with_capacity(self.marks.len()),
             old: Vec::new(),
         };
@@ -72,7 +78,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
                 shards: old.owner.shards,
                 shard: old.owner.shard,
             }));
-            let MarkRow { producer, next, used, epoch, lane, known, .. } = row;
+            let known = row.known && self.is_whole(&row);
+            marks.evicted = marks.evicted.max(u64::from(!known));
+            let MarkRow { producer, next, used, epoch, lane, .. } = row;
             let (next, used) = (believable(next), believable(used));
             marks.rows.push(Row { producer, next, used, epoch, lane, old, known: known.into() });
         }
@@ -94,11 +102,20 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         let marks = &mut self.marks;
         read(bytes, &mut |row| marks.restore(row, from))?;
         let section: &ArchivedMarks = open(Kind::Marks, bytes)?;
-        self.marks.restore_evicted(section.evicted.to_native(), from);
+        self.marks.restore_given_up(section.evicted.to_native(), given_up(section)?, from);
         self.version_floor = self.version_floor.max(section.version_floor.to_native());
         let event_time_ms = section.event_time_max_ms.to_native();
         self.stats.event_time_max_ms = self.stats.event_time_max_ms.max(event_time_ms);
         Ok(facts.marks)
+    }
+
+    /// Whether all that was applied of a lane is in the log or in a snapshot. What was applied
+    /// when there was no room for either may be in some vnodes' sections and not in others: after a
+    /// crash nobody knows, and its producer is told so.
+    fn is_whole(&self, row: &MarkRow) -> bool {
+        let lane = Lane { producer: row.producer, lane: row.lane, anonymous: false };
+        let any = Sequence { lane, epoch: row.epoch, seq: 0 };
+        self.marks.unlogged(&any) <= self.log.unlogged_kept
     }
 
     /// The last record that is in all there is now.
@@ -115,6 +132,7 @@ fn read(bytes: &[u8], take: &mut dyn FnMut(MarkRow)) -> Result<MarksFacts, Snaps
     {
         return Err(SnapshotError::Value { what: "its version, time or count cannot be" });
     }
+    given_up(section)?;
     let mut old = section.old.iter();
     for row in section.rows.iter() {
         let count = usize::from(row.old.to_native());
@@ -137,6 +155,12 @@ fn read(bytes: &[u8], take: &mut dyn FnMut(MarkRow)) -> Result<MarksFacts, Snaps
         None => Ok(MarksFacts { lsn: section.lsn.to_native(), marks: section.rows.len() }),
         Some(_) => Err(SnapshotError::Value { what: "more earlier owners than marks have" }),
     }
+}
+
+fn given_up(section: &ArchivedMarks) -> Result<GivenUp, SnapshotError> {
+    let words = section.given_up.iter().map(|word| word.to_native()).collect();
+    let wrong = SnapshotError::Value { what: "a filter of lanes that cannot be" };
+    GivenUp::from_words(words).ok_or(wrong)
 }
 
 fn old_mark(row: &ArchivedOldRow) -> Result<OldMark, SnapshotError> {

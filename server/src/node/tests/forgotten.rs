@@ -42,12 +42,15 @@ fn a_producer_given_up_by_all_begins_a_new_epoch() {
 }
 
 #[test]
-fn a_new_producer_is_known_over_connections_to_owners_that_it_has_no_events_for() {
+fn one_that_begins_is_known_over_connections_to_owners_that_it_has_no_events_for() {
     let mut net = Net::new(2, AMPLE, 1);
+    let (conn, _) = net.open(0, 7);
+    net.close(conn);
     crowd(&mut net, |_| {});
+    assert_eq!(net.open(0, 8).1.next_seq, 1, "one that was never here is known to be new");
     let tenant = tenant_of(0, 2, 0);
     let (conn, welcome) = net.open(0, 7);
-    assert_eq!(welcome.next_seq, 0, "it may have been here before");
+    assert_eq!(welcome.next_seq, 0, "it was here, and may have sent something");
     assert_eq!(acked(&send(&mut net, conn, 1, &tenant)), Some(1));
     net.close(conn);
     let (conn, welcome) = net.open(0, 7);
