@@ -131,6 +131,9 @@ impl Driver {
 
     /// What the ring says; no bytes while the log or another shard is behind.
     fn poll(&mut self) -> Result<TurnReport, DriveError> {
+        if let Some(log) = &self.log {
+            self.node.set_now_us(log.now_us());
+        }
         let mesh_is_full = self.node.is_congested();
         let holds_back = mesh_is_full || self.node.is_log_congested();
         let mut written = None;
@@ -144,11 +147,8 @@ impl Driver {
         } else {
             self.ring.poll(&mut on_event)?
         };
-        if let Some(log) = &mut self.log {
-            self.node.set_now_us(log.now_us());
-            if let Some(result) = written {
-                log.on_written(&mut self.node, result)?;
-            }
+        if let (Some(log), Some(result)) = (&mut self.log, written) {
+            log.on_written(&mut self.node, result)?;
         }
         Ok(TurnReport {
             bytes: polled.received_bytes,
