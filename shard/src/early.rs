@@ -2,7 +2,8 @@
 //!
 //! Owns a bounded set of waiting events, by pane. Never touches windows.
 //!
-//! Invariant: at most `early_max` events wait, within the few panes that FUTURE allows.
+//! Invariant: at most `early_max` events wait, within the few panes that FUTURE allows; after a
+//! recovery, all those that waited at the owners before, each of which kept that bound.
 
 use trendsrv_proto::EventRecord;
 
@@ -21,18 +22,20 @@ pub(crate) struct EarlyQueue {
     spare: Vec<Early>,
     count: usize,
     early_max: usize,
+    /// Events come back that had their place before: there is room for all of them.
+    pub(crate) recovers: bool,
     pub(crate) count_high: usize,
 }
 
 impl EarlyQueue {
     pub(crate) const fn new(early_max: usize) -> Self {
         let panes = std::collections::VecDeque::new();
-        Self { panes, spare: Vec::new(), count: 0, early_max, count_high: 0 }
+        Self { panes, spare: Vec::new(), count: 0, early_max, recovers: false, count_high: 0 }
     }
 
     /// Whether `more` events may wait too.
     pub(crate) const fn has_room(&self, more: usize) -> bool {
-        self.count + more <= self.early_max
+        self.recovers || self.count + more <= self.early_max
     }
 
     pub(crate) fn push(&mut self, pane: u64, early: Early) {
@@ -78,6 +81,14 @@ impl EarlyQueue {
 mod tests {
     use super::*;
     use trendsrv_proto::{TenantId, TopicId};
+
+    #[test]
+    fn what_waited_before_a_recovery_has_room() {
+        let mut queue = EarlyQueue::new(3);
+        assert!(queue.has_room(3) && !queue.has_room(4));
+        queue.recovers = true;
+        assert!(queue.has_room(4));
+    }
 
     #[test]
     fn events_come_out_when_their_pane_opens() {

@@ -128,7 +128,9 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             Replayed { skipped: all - (records.len() + texts.len()) as u64, ..Replayed::default() };
         let whole = Part { base_ms: part.base_ms, span: part.span, records: &records };
         let texts = TextPart { base_ms: part.base_ms, span: part.span, texts: &texts };
+        self.early.recovers = true;
         self.count_again(now_ms, &whole, &texts, &mut replayed);
+        self.early.recovers = false;
         self.replayed = records;
         if let Some(at) = part.sequence.filter(|_| scope.marks) {
             self.marks.replay(&at, scope.old_owner);
