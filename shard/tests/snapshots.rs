@@ -9,6 +9,7 @@ use shard_support::*;
 use std::collections::BTreeMap;
 use trendsrv_proto::limits::VNODES;
 use trendsrv_proto::{Clock, NameKind, Rank, Span, TenantId};
+use trendsrv_shard::log::{LogSpace, LogStart};
 use trendsrv_shard::snapshot::{SnapshotError, check_marks, check_vnode};
 use trendsrv_shard::{
     Ask, Effects, Grid, HeapMemory, Lane, Programs, Sequence, Shard, ShardConfig, Slot, Summary,
@@ -537,6 +538,33 @@ fn marks_go_with_their_lanes_and_no_anonymous_one_does() {
     assert_eq!(new.restore_marks(&bytes, None), Ok(1));
     assert_eq!(next_seq(&mut new), 42);
     assert_eq!(new.on_greet(connection, 1).unwrap().next, 1);
+}
+
+#[test]
+fn a_lane_whose_parts_were_neither_logged_nor_kept_by_a_snapshot_is_unknown_after_a_crash() {
+    let mut old = ROOMY.shard(3);
+    old.start_log(LogStart { generation: 1, next_lsn: 1, prev_crc: 0 });
+    let other = Sequence { lane: Lane { producer: 10, ..at(1).lane }, ..at(4) };
+    send(&mut old, START_MS, Some(other), &[(0, 1, 1, START_MS)]).0.unwrap();
+    old.set_log_space(LogSpace::None);
+    send(&mut old, START_MS, Some(at(7)), &[(0, 1, 1, START_MS)]).0.unwrap();
+    // Its tenant's section may be older than this part, or newer: only the producer can say.
+    old.set_log_space(LogSpace::Plenty);
+    send(&mut old, START_MS, Some(at(8)), &[(0, 1, 1, START_MS)]).0.unwrap();
+    let standings = |old: &TestShard| {
+        let (mut bytes, mut new) = (Vec::new(), ROOMY.shard(4));
+        assert_eq!(old.snapshot_marks(&mut bytes), 2);
+        new.restore_marks(&bytes, None).unwrap();
+        new.end_replay(START_MS);
+        [at(1), other].map(|at| new.on_greet(at.lane, at.epoch).unwrap())
+    };
+    let [lane, sure] = standings(&old);
+    assert_eq!((lane.known, sure.known, sure.next), (false, true, 5));
+    // All sections of a snapshot that began after it hold it.
+    let unlogged = old.stats().log_unlogged_parts;
+    old.on_snapshot_durable(unlogged);
+    let [lane, sure] = standings(&old);
+    assert_eq!((lane.known, lane.next, sure.known), (true, 9, true));
 }
 
 #[test]
