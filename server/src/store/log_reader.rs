@@ -316,6 +316,11 @@ impl<D: Disk> LogReader<D> {
     /// The expected record is not here: the end of the log, or damage.
     fn end_at(&mut self, what: String, vnodes: Option<(u16, u16)>) -> Result<(), StoreError> {
         let (lsn, offset) = (self.expect.lsn, self.chunks.offset());
+        if self.clean_at == Some(lsn - 1) {
+            // Whoever writes on takes this word back first.
+            self.ended = true;
+            return Ok(());
+        }
         let path = self.chunks.path().to_owned();
         // What there is of an unfinished write: the commit's rest, or blocks that hold anything.
         let bytes = match &self.commit {
@@ -329,7 +334,7 @@ impl<D: Disk> LogReader<D> {
             let damage = Damage { path, offset, what, lsns, vnodes, concerned: None };
             return Err(StoreError::Damaged(damage));
         }
-        if bytes > 0 && self.clean_at != Some(lsn - 1) {
+        if bytes > 0 {
             self.torn = Some(TornTail { path, offset, bytes, lsn, what });
         }
         self.ended = true;

@@ -1,9 +1,10 @@
 //! The machine dies between any two calls of the disk, and comes back.
 
 use super::bed::Bed;
-use super::mem_disk::{Keeps, MemDisk};
+use super::mem_disk::{Forgotten, Keeps, MemDisk};
 use crate::store::StoreError;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Default)]
 struct World {
@@ -144,3 +145,39 @@ fn start_everywhere(disk: &MemDisk, world: &World) {
         assert!(after > 10, "{after} calls");
     }
 }
+
+/// These tests would see it if a sync were missing.
+#[test]
+fn a_sync_that_were_forgotten_would_be_seen() {
+    for forgotten in [
+        Forgotten::File("/seg-"),
+        Forgotten::File("/spare-"),
+        Forgotten::File("/snap-"),
+        Forgotten::File("/manifest"),
+        Forgotten::File("/superblock"),
+        Forgotten::File("MANIFEST"),
+        Forgotten::Dir(0),
+        Forgotten::Dir(1),
+        Forgotten::Dir(2),
+    ] {
+        let seen = (0..CRASHES_MAX).any(|after| {
+            let disk = MemDisk::new();
+            disk.forget_sync(forgotten);
+            disk.die_after(after);
+            let mut world = World::default();
+            let ended = world.lives(&disk);
+            disk.crash(Keeps::Nothing);
+            disk.heal();
+            let found = catch_unwind(AssertUnwindSafe(|| match Bed::start(&disk, 2) {
+                Ok(mut bed) => bed.check(&world.acknowledged, world.sent.max(1)),
+                Err(error) => panic!("{error}"),
+            }));
+            assert!(found.is_err() || ended.is_err(), "{forgotten:?}: nothing was found");
+            found.is_err()
+        });
+        assert!(seen, "{forgotten:?} is not seen");
+    }
+}
+
+/// More than the calls of all lives.
+const CRASHES_MAX: u64 = 2_000;

@@ -28,6 +28,17 @@ struct State {
     room: Option<u64>,
     /// The next sync of a path with this in it fails.
     fail_sync: Option<String>,
+    /// Syncs that do nothing, as if they had been forgotten.
+    forgotten: Option<Forgotten>,
+}
+
+/// A sync that the store might have forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Forgotten {
+    /// Of files with this in their names.
+    File(&'static str),
+    /// Of directories at this depth: 0 is the root.
+    Dir(usize),
 }
 
 type Dir = BTreeMap<String, Entry>;
@@ -105,6 +116,14 @@ impl MemDisk {
 
     pub(crate) fn fail_sync(&self, path: &str) {
         self.0.borrow_mut().fail_sync = Some(path.to_owned());
+    }
+
+    pub(crate) fn forget_sync(&self, forgotten: Forgotten) {
+        self.0.borrow_mut().forgotten = Some(forgotten);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.0.borrow_mut().forgotten = None;
     }
 
     /// The machine dies and comes back.
@@ -210,6 +229,11 @@ impl Disk for MemDisk {
                 return Err(io::Error::other("input/output error"));
             }
             let file = state.file(path)?;
+            if let Some(Forgotten::File(part)) = state.forgotten
+                && path.contains(part)
+            {
+                return Ok(());
+            }
             state.files[file].safe = state.files[file].now.clone();
             Ok(())
         })
@@ -247,6 +271,12 @@ impl Disk for MemDisk {
             if state.fail_sync.as_ref().is_some_and(|part| part == dir) {
                 state.fail_sync = None;
                 return Err(io::Error::other("input/output error"));
+            }
+            let depth = dir.split('/').filter(|name| !name.is_empty()).count();
+            if let Some(Forgotten::Dir(forgotten)) = state.forgotten
+                && depth == forgotten
+            {
+                return Ok(());
             }
             let now = state.now.get(dir).ok_or(io::ErrorKind::NotFound)?.clone();
             state.safe.insert(dir.to_owned(), now);
