@@ -6,6 +6,7 @@ use crate::harness::{
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use trendsrv_client::proto::{AckMode, Refusal as Code, Welcome};
@@ -330,6 +331,42 @@ fn an_end_in_good_order_keeps_what_was_only_applied() {
     }
     let server = data.start(&["--shards", "2"]);
     assert_eq!(totals_of(&server, &names), totals(30));
+    server.stop();
+}
+
+#[test]
+fn a_commit_that_fails_ends_the_server_and_is_never_acknowledged() {
+    let (data, names) = (Data::new(), names());
+    let plain = command(&data.flags(&["--shards", "1"]));
+    // Beyond its limit a write fails, and does not kill the process by a signal.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ && exec \"$0\" \"$@\""]);
+    shell.arg(plain.get_program()).args(plain.get_args()).env("NO_COLOR", "1");
+    let server = Server::spawn(shell).unwrap();
+    let (mut peer, _) = durable(&server, 7);
+    // Each of these is a commit of a block at least.
+    for seq in 1..=20 {
+        peer.send(&frame(seq, &names));
+        peer.acked(seq);
+    }
+    let pid = server.pid().to_string();
+    let limit = Command::new("prlimit").args(["--pid", &pid, "--fsize=65536:65536"]).status();
+    assert!(limit.unwrap().success());
+    (21..=25).for_each(|seq| peer.send(&frame(seq, &names)));
+    let exit = server.failed();
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    for words in ["shard 0 failed", "seg-", "File too large"] {
+        assert!(exit.log.contains(words), "no {words:?} in {}", exit.log);
+    }
+    assert!(!exit.log.contains("panicked"), "{}", exit.log);
+    assert_eq!(peer.acked_until_its_end(), 0, "20 was acknowledged before");
+    let server = data.start(&["--shards", "1"]);
+    let (mut peer, welcome) = durable(&server, 7);
+    assert_eq!(welcome.next_seq, 21);
+    (21..=25).for_each(|seq| peer.send(&frame(seq, &names)));
+    peer.acked(25);
+    assert_eq!(totals_of(&server, &names), totals(25));
+    drop(peer);
     server.stop();
 }
 

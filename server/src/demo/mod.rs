@@ -21,7 +21,7 @@ use traffic::Traffic;
 /// # Errors
 /// Whatever keeps the server or its clients from starting.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let running = start(config)?;
+    let mut running = start(config)?;
     let over = Arc::new(AtomicBool::new(false));
     let traffic = Traffic::connect(&running.listen.to_string()).context("demo traffic")?;
     let tenants = traffic.busiest_tenants(TENANTS_SHOWN);

@@ -12,6 +12,7 @@
 mod data;
 mod serve;
 mod shards;
+mod signals;
 mod watchdog;
 
 pub use serve::{Running, StartError, start};

@@ -2,6 +2,7 @@
 
 use super::data::Data;
 use super::shards::{RunningShard, Starting};
+use super::signals::Signals;
 use super::watchdog::{Health, LOOK_EVERY, Watchdog};
 use crate::config::limits::DESK_ANSWER_MS_MAX;
 use crate::config::{Config, MemoryPlan};
@@ -80,6 +81,7 @@ pub struct Running {
     shards: Vec<RunningShard>,
     desk: DeskHandle,
     phase: PhaseCell,
+    signals: Signals,
     /// The data directory is ours until the end.
     _lock: Option<FolderLock>,
 }
@@ -110,8 +112,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     // It says that the server is not ready while shards recover.
     let desk = desk.start(config, plan.clone(), reach, library, phase.clone())?;
     let (shards, lock) = starting.finish(data)?;
+    let signals = Signals::listen()?;
     phase.set(DeskPhase::Ready);
-    Ok(Running { listen, http, direct, plan, shards, desk, phase, _lock: lock })
+    Ok(Running { listen, http, direct, plan, shards, desk, phase, signals, _lock: lock })
 }
 
 impl Running {
@@ -119,7 +122,7 @@ impl Running {
     ///
     /// # Errors
     /// A shard that failed or got stuck.
-    pub fn wait(self) -> Result<(), StartError> {
+    pub fn wait(mut self) -> Result<(), StartError> {
         self.wait_for_signal()?;
         self.stop()
     }
@@ -128,39 +131,9 @@ impl Running {
     ///
     /// # Errors
     /// A shard that got stuck.
-    pub fn wait_for_signal(&self) -> Result<(), StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Signals)?;
-        runtime.block_on(self.watch())
-    }
-
-    /// Returns when a signal asks for the end.
-    async fn watch(&self) -> Result<(), StartError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-        let watched = self.shards.iter().map(|shard| (shard.life.clone(), shard.ringer.clone()));
-        let mut watchdog = Watchdog::new(watched);
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = look.tick() => match watchdog.look() {
-                    Health::Turning => {}
-                    Health::Stalled(shard) => {
-                        tracing::error!(shard, "the shard has made no turn for seconds");
-                    }
-                    Health::Dead(shard) => return Err(StartError::ShardStuck(shard)),
-                },
-            }
-            // Its own error says more than that it is gone.
-            if self.shards.iter().any(|shard| shard.thread.is_finished()) {
-                return Ok(());
-            }
-        }
+    pub fn wait_for_signal(&mut self) -> Result<(), StartError> {
+        let Self { shards, signals, .. } = self;
+        signals.wait_or(watch(shards)).unwrap_or(Ok(()))
     }
 
     /// Drains and ends: connections are told, what has come in is answered, then all threads end.
@@ -185,6 +158,27 @@ impl Running {
             running.thread.join()?.map_err(|source| StartError::Shard { shard, source })?;
         }
         Ok(())
+    }
+}
+
+/// Returns when a shard has ended by itself, or got stuck.
+async fn watch(shards: &[RunningShard]) -> Result<(), StartError> {
+    let watched = shards.iter().map(|shard| (shard.life.clone(), shard.ringer.clone()));
+    let mut watchdog = Watchdog::new(watched);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        match watchdog.look() {
+            Health::Turning => {}
+            Health::Stalled(shard) => {
+                tracing::error!(shard, "the shard has made no turn for seconds");
+            }
+            Health::Dead(shard) => return Err(StartError::ShardStuck(shard)),
+        }
+        // Its own error says more than that it is gone.
+        if shards.iter().any(|shard| shard.thread.is_finished()) {
+            return Ok(());
+        }
     }
 }
 

@@ -204,6 +204,28 @@ impl Peer {
         self.next()
     }
 
+    /// The last frame acknowledged before the connection ended, however it ended.
+    pub(crate) fn acked_until_its_end(&mut self) -> u64 {
+        let mut last = 0;
+        loop {
+            while let Split::Frame(header, body) = split(&self.inbox) {
+                if let Ok(Frame::Ack(ack)) = Frame::parse(header, body) {
+                    last = last.max(ack.seq());
+                }
+                let rest = self.inbox.split_off(header.length());
+                self.inbox = rest;
+            }
+            let mut chunk = [0; 4 << 10];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return last,
+                Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return last,
+                Err(error) => panic!("it does not end: {error}"),
+            }
+        }
+    }
+
     /// Waits until the server closes; what it still says is dropped.
     pub(crate) fn closed(&mut self) {
         while self.next().is_some() {}

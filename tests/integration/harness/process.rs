@@ -107,6 +107,16 @@ impl Server {
         self.ended();
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Waits for its end, which nobody asked for.
+    pub(crate) fn failed(mut self) -> Exit {
+        self.process.exit()
+    }
+
     /// Waits for its end, asked for before, and judges its exit code and its log.
     pub(crate) fn ended(mut self) {
         let exit = self.process.exit();
