@@ -240,3 +240,58 @@ fn a_mark_with_too_many_earlier_owners_is_given_up() {
     assert_eq!((marks.len(), marks.evicted), (0, 1));
     assert_eq!(marks.turn(&at(0, 6)), Turn::Unknown);
 }
+
+/// Every state of a mark, and what becomes of each kind of part in it.
+#[test]
+fn the_turns_of_parts() {
+    let given_up = || {
+        let mut marks = Marks::new(8, 7);
+        marks.applied(&at(1, 4));
+        crowd(&mut marks);
+        marks
+    };
+    let greeted = || {
+        let mut marks = given_up();
+        marks.greet(LANE, 1).unwrap();
+        marks
+    };
+    let with = |change: &dyn Fn(&mut Marks)| {
+        let mut marks = Marks::new(8, 7);
+        change(&mut marks);
+        marks
+    };
+    let states: [(&str, &dyn Fn() -> Marks); 7] = [
+        ("never here", &|| with(&|_| ())),
+        ("applied 4", &|| with(&|marks| marks.applied(&at(1, 4)))),
+        ("refused 6", &|| {
+            with(&|marks| {
+                marks.applied(&at(1, 4));
+                marks.refused(&at(1, 6));
+            })
+        }),
+        ("recovered 4", &|| with(&|marks| marks.replay(&at(1, 4), None))),
+        ("old owner 6", &|| with(&|marks| marks.replay(&at(1, 6), Some(OLD)))),
+        ("given up", &given_up),
+        ("and greeted", &greeted),
+    ];
+    let mut table = String::new();
+    for (name, marks) in states {
+        table += &format!("{name:<12}");
+        for at in [at(1, 1), at(1, 4), at(1, 6), at(1, 7), at(0, 9), at(2, 3)] {
+            let turn = format!("{:?}", marks().turn(&at));
+            table += &format!(" {:<10}", turn.split(' ').next().unwrap());
+        }
+        table = table.trim_end().to_owned() + "\n";
+    }
+    // Frames 1, 4, 6 and 7 of epoch 1, then one of an older and one of a newer epoch.
+    let wanted = "\
+never here   Apply      Apply      Apply      Apply      Apply      Apply
+applied 4    Duplicate  Duplicate  Apply      Apply      Fenced     Apply
+refused 6    Duplicate  Duplicate  Apply      Gap        Fenced     Apply
+recovered 4  Duplicate  Duplicate  Apply      Apply      Fenced     Apply
+old owner 6  Sift       Sift       Sift       Apply      Fenced     Apply
+given up     Apply      Unknown    Unknown    Unknown    Unknown    Unknown
+and greeted  Apply      Apply      Apply      Apply      Fenced     Apply
+";
+    assert_eq!(table, wanted, "\n{table}");
+}
