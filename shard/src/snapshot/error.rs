@@ -31,7 +31,7 @@ pub enum SnapshotError {
         what: &'static str,
     },
     /// A value of a tenant that cannot be.
-    #[error("damaged section, at tenant {tenant:?}: {what}")]
+    #[error("damaged section, at tenant id {id:#018x}: {what}", id = tenant.0)]
     Tenant {
         /// Whose.
         tenant: TenantId,
@@ -67,8 +67,8 @@ pub enum SnapshotError {
     },
     /// The table of tenants is full of tenants with live windows.
     #[error(
-        "no room for tenant {tenant:?}: all {tenants_max} tenants of this shard have live \
-         windows; start with a larger --tenants-max"
+        "no room for tenant id {id:#018x}: all {tenants_max} tenants of this shard have live \
+         windows; start with a larger --tenants-max", id = tenant.0
     )]
     TenantsFull {
         /// The first that found no room.
@@ -78,8 +78,8 @@ pub enum SnapshotError {
     },
     /// The memory of windows does not hold a window.
     #[error(
-        "no memory for the window of tenant {tenant:?}, of {needed} bytes: the windows of this \
-         shard have {capacity} bytes; start with a larger --window-memory"
+        "no memory for the window of tenant id {id:#018x}, of {needed} bytes: the windows of this \
+         shard have {capacity} bytes; start with a larger --window-memory", id = tenant.0
     )]
     MemoryFull {
         /// Whose.
@@ -91,8 +91,8 @@ pub enum SnapshotError {
     },
     /// A window larger than this server lets them grow.
     #[error(
-        "the window of tenant {tenant:?} is of tier {tier}, and windows of this server grow \
-         through {tiers_max} tiers only"
+        "the window of tenant id {id:#018x} is of tier {tier}, and windows of this server grow \
+         through {tiers_max} tiers only", id = tenant.0
     )]
     Tier {
         /// Whose.
