@@ -16,6 +16,8 @@ usage: ./ci.sh LANE [N]…
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
   fuzz         each fuzz target for FUZZ_SECONDS (default 20)   needs nightly, cargo-fuzz
+  sim [N]      N simulated worlds (default 1000), which end
+               with `N worlds, V violations`; takes SEED=
   crash [N]    kill -9 of the real binary under load, N times   needs io_uring, a disk with O_DIRECT
                (default 20); takes SEED=
   faults [N]   the same on a disk that forgets, fails, is full  needs FUSE and the right to mount
@@ -184,6 +186,23 @@ lane_faults() {
     say "disk $disk"
     "${CARGO_TARGET_DIR:-target}/debug/loadgen" crash --disk "$disk" --cycles "$cycles"
   done
+}
+
+# Nine tenths of the worlds are the same every time; the rest are those of this commit. SEED=
+# names the first one, and then all follow it.
+lane_sim() {
+  local worlds=${1:-1000} other="" commit out code=0
+  if [ -z "${SEED:-}" ] && commit=$(git rev-parse --short=12 HEAD 2>/dev/null); then
+    other=$((16#$commit))
+  fi
+  say "SEED=${SEED:-1}${other:+, and from $other on}"
+  out=$(mktemp)
+  # Expanded now: the function's variable is gone when the trap runs.
+  trap "rm -f '$out'" EXIT
+  SEED=${SEED:-1} OTHER_SEED=$other WORLDS=$worlds cargo test --locked -p trendsrv-server \
+    --test sim -- --ignored --exact worlds_of_the_lane --nocapture | tee "$out" || code=$?
+  grep -E '^[0-9]+ worlds, [0-9]+ violations$' "$out" | tail -1
+  return "$code"
 }
 
 [ $# -gt 0 ] || {

@@ -59,6 +59,9 @@ pub(crate) enum Heard {
     Close,
 }
 
+/// Who hears of each frame: the oracle, and the trace.
+pub(crate) type Listeners<'a> = (&'a mut Oracle, &'a mut dyn FnMut(&[u8]));
+
 /// What stands between a server and the news of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Speaker {
@@ -123,7 +126,7 @@ impl Client {
         now_ms: u64,
         bytes: &[u8],
         speaker: Speaker,
-        (oracle, heard): (&mut Oracle, &mut dyn FnMut(&[u8])),
+        (oracle, heard): Listeners<'_>,
     ) -> Result<(), String> {
         let mut all = std::mem::take(&mut self.partial);
         // Of these the session has seen the front part of a frame.

@@ -227,8 +227,8 @@ impl Disk for SimDisk {
 
 /// The number of a path; the root is "".
 fn find(volume: &Volume, path: &str) -> io::Result<u64> {
-    let names = path.split('/').filter(|name| !name.is_empty());
-    let found = names.fold(Ok(ROOT), |folder, name| volume.find(folder?, OsStr::new(name)));
+    let mut names = path.split('/').filter(|name| !name.is_empty());
+    let found = names.try_fold(ROOT, |folder, name| volume.find(folder, OsStr::new(name)));
     found.map_err(error)
 }
 

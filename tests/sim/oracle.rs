@@ -412,13 +412,6 @@ impl Oracle {
         }
         Ok(())
     }
-
-    /// What a world's summary says of its events: pushed, must, may.
-    pub(crate) fn tally(&self) -> [usize; 3] {
-        let must = self.events.iter().filter(|event| event.must_since.is_some()).count();
-        let may = self.events.iter().filter(|event| event.may).count();
-        [self.events.len(), must, may]
-    }
 }
 
 /// Events of one topic: 4^14 is the largest power of 4 that an event may weigh.

@@ -575,9 +575,6 @@ impl World {
                 Death::Killed | Death::PowerCut => log.tear(&mut self.net),
             }
         }
-        if death == Death::Stopped {
-            eprintln!("stopped {why} all {all} unlogged {unlogged} logs {}", server.logs.len());
-        }
         let heir = match &self.disk {
             None => Heir::Nothing,
             Some(_) if all => Heir::All,
