@@ -188,7 +188,7 @@ const DESK_MAIL_BYTES: u64 = 256;
 /// What waits to be written, what is on its way, memory kept for the next batches, and the pieces
 /// of a snapshot that wait for the disk.
 const LOG_BUFFER_BYTES: u64 = LOG_BACKLOG_BYTES_MAX as u64
-    + (2 + LOG_BATCHES_KEPT) * BATCH_BYTES as u64
+    + (4 + LOG_BATCHES_KEPT) * BATCH_BYTES as u64
     + SNAPSHOT_BYTES_WAITING;
 const LOG_BATCHES_KEPT: u64 = 4;
 const SNAPSHOT_BYTES_WAITING: u64 = 4 << 20;

@@ -94,6 +94,8 @@ pub struct Node<P, M> {
     draining: bool,
     next_anonymous: u64,
     scanned_ms: u64,
+    /// Until when nothing was read: silence before it is not the peers' own.
+    deaf_ms: u64,
 }
 
 /// What a node counts.
@@ -154,6 +156,7 @@ impl<P: Programs, M: Memory> Node<P, M> {
             draining: false,
             next_anonymous: 1,
             scanned_ms: now_ms,
+            deaf_ms: 0,
             config,
         }
     }

@@ -24,6 +24,9 @@ impl<P: Programs, M: Memory> Node<P, M> {
         let more = self.shard.on_turn(self.now_ms, &mut self.fx);
         self.run_effects();
         self.go_on();
+        if self.is_congested() || self.is_log_congested() {
+            self.deaf_ms = self.now_ms;
+        }
         if self.now_ms >= self.scanned_ms + SCAN_MS {
             self.scanned_ms = self.now_ms;
             self.cut_silent();
@@ -140,17 +143,18 @@ impl<P: Programs, M: Memory> Node<P, M> {
 
     /// Ends connections that keep the server waiting.
     fn cut_silent(&mut self) {
-        let now_ms = self.now_ms;
+        let (now_ms, deaf_ms) = (self.now_ms, self.deaf_ms);
         let late = |since_ms: u64, max_ms: u64| now_ms > since_ms + max_ms;
+        let silent = |since_ms: u64, max_ms: u64| late(since_ms.max(deaf_ms), max_ms);
         for index in 0..self.peers.len() {
             let Some(peer) = self.peers[index].as_deref_mut() else { continue };
             if peer.life == Life::Ending {
                 continue;
             }
             let greets = !peer.greeted;
-            let message = if greets && late(peer.accepted_ms, HELLO_MS) {
+            let message = if greets && silent(peer.accepted_ms, HELLO_MS) {
                 format!("no HELLO within {HELLO_MS} ms")
-            } else if peer.inbox.partial_since_ms().is_some_and(|ms| late(ms, FRAME_MS)) {
+            } else if peer.inbox.partial_since_ms().is_some_and(|ms| silent(ms, FRAME_MS)) {
                 format!("a frame was not complete within {FRAME_MS} ms")
             } else if peer.stuck_since_ms.is_some_and(|ms| late(ms, STUCK_MS)) {
                 format!("answers were not read for {STUCK_MS} ms")

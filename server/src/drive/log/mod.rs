@@ -44,6 +44,8 @@ pub(super) struct LogDrive {
     segment: Option<(Arc<str>, Arc<File>)>,
     began: Instant,
     write_began_us: u64,
+    /// It was said that the page cache cannot be passed by here.
+    told_of_cache: bool,
     /// From the submission of a commit to the turn that saw it done, microseconds.
     commits: Histogram<u64>,
     counts: LogCounts,
@@ -87,6 +89,7 @@ impl LogDrive {
             segment: None,
             began,
             write_began_us: 0,
+            told_of_cache: false,
             commits: latencies(),
             counts: LogCounts { spares, ..LogCounts::default() },
         })
@@ -172,6 +175,7 @@ impl LogDrive {
             ("commits", "Commits of the log", self.commits.len()),
             ("commit_bytes", "Bytes of commits, padding included", self.counts.commit_bytes),
             ("snapshots", "Snapshots published", snapshots.published),
+            ("snapshot_bytes", "Bytes of snapshots published", snapshots.bytes),
             ("snapshots_failed", "Snapshots given up for want of room", snapshots.failed),
         ]
         .map(|(name, help, value)| Counter { name, help, value })
@@ -183,7 +187,6 @@ impl LogDrive {
         let age_ms = published.unwrap_or(self.began).elapsed().as_millis();
         let level = |name, help, now, high_water, max| Level { name, help, now, max, high_water };
         let age_ms = u64::try_from(age_ms).unwrap_or(u64::MAX);
-        let bytes = self.snapshots.counts.bytes;
         vec![
             level(
                 "durable_waiters",
@@ -204,9 +207,8 @@ impl LogDrive {
                 "Since the newest snapshot was published, or the server began",
                 age_ms,
                 age_ms,
-                u64::MAX,
+                u64::try_from(self.snapshots.every.as_millis()).unwrap_or(u64::MAX),
             ),
-            level("snapshot_bytes", "Bytes of the newest snapshot", bytes, bytes, u64::MAX),
         ]
     }
 
@@ -260,7 +262,11 @@ impl LogDrive {
         let file = match known {
             Some((_, file)) => file.clone(),
             None => {
-                let file = Arc::new(open_segment(&self.disk.path(write.file))?);
+                let (file, direct) = open_segment(&self.disk.path(write.file))?;
+                if !direct && !std::mem::replace(&mut self.told_of_cache, true) {
+                    tracing::info!("this file system has no O_DIRECT: commits pass its page cache");
+                }
+                let file = Arc::new(file);
                 self.segment = Some((write.file.clone(), file.clone()));
                 file
             }
@@ -271,15 +277,17 @@ impl LogDrive {
     }
 }
 
-/// Opens a segment past the page cache, where the file system can.
-fn open_segment(path: &Path) -> Result<File, DriveError> {
+/// Opens a segment past the page cache, where the file system can; returns whether it can.
+fn open_segment(path: &Path) -> Result<(File, bool), DriveError> {
     let mut options = OpenOptions::new();
     options.write(true);
     let direct = options.clone().custom_flags(libc::O_DIRECT).open(path);
     let opened = match direct {
         // tmpfs and some network file systems: RWF_DSYNC makes the write safe all the same.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => options.open(path),
-        opened => opened,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            options.open(path).map(|file| (file, false))
+        }
+        opened => opened.map(|file| (file, true)),
     };
     opened.map_err(|source| {
         let path = path.display().to_string();

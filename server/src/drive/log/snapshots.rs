@@ -18,7 +18,8 @@ use trendsrv_shard::{Memory, Programs};
 /// See the module header.
 #[derive(Debug)]
 pub(super) struct Snapshots {
-    every: Duration,
+    /// Time from one to the next.
+    pub(super) every: Duration,
     next_at: Instant,
     stage: Stage,
     /// Pieces on their way.
@@ -34,7 +35,7 @@ pub(super) struct Snapshots {
 pub(super) struct SnapshotCounts {
     pub(super) published: u64,
     pub(super) failed: u64,
-    /// Bytes of the newest.
+    /// Bytes of those.
     pub(super) bytes: u64,
     pub(super) published_at: Option<Instant>,
 }
@@ -92,7 +93,7 @@ impl Snapshots {
     pub(super) fn on_published(&mut self, published: &Published, now: Instant) -> u64 {
         self.stage = Stage::Idle;
         self.counts.published += 1;
-        self.counts.bytes = published.bytes;
+        self.counts.bytes += published.bytes;
         self.counts.published_at = Some(now);
         self.begun.1
     }

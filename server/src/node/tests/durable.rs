@@ -147,6 +147,52 @@ fn a_log_that_is_behind_stops_what_comes_in() {
 }
 
 #[test]
+fn peers_are_not_cut_for_a_silence_that_is_the_servers_own() {
+    let mut net = Net::with_logs(1, AMPLE, 1);
+    let conn = open(&mut net, 0, 7, AckMode::None);
+    let list = vec![("tenant", "topic", 1, 0); 4_000];
+    (1..=45).for_each(|seq| net.send(conn, &events(seq, net.now_ms, &list)));
+    assert!(net.nodes[0].is_log_congested());
+    let greets_late = net.connect(0);
+    for _ in 0..20 {
+        net.pass(500);
+    }
+    net.sync(0);
+    net.pass(1_500);
+    assert!(!net.ended(greets_late), "its HELLO may lie unread");
+    net.pass(1_500);
+    assert!(net.ended(greets_late));
+}
+
+#[test]
+fn after_a_recovery_a_first_frame_may_lie_beyond_what_is_left() {
+    let mut net = Net::with_logs(2, AMPLE, 1);
+    let conn = open(&mut net, 0, 7, AckMode::Applied);
+    let theirs = tenant_of(1, 2, 0);
+    let frame = |net: &Net, seq| events(seq, net.now_ms, &[(&theirs, "t", 1, 0)]);
+    for seq in 1..=3 {
+        let bytes = frame(&net, seq);
+        net.send(conn, &bytes);
+    }
+    net.settle();
+    let mut marks = Vec::new();
+    net.nodes[1].shard_mut().snapshot_marks(&mut marks);
+    // The next server has the marks, and nothing of frames 4 to 6.
+    let mut net = Net::with_logs(2, AMPLE, 2);
+    assert_eq!(net.nodes[1].shard_mut().restore_marks(&marks, None).unwrap(), 1);
+    let conn = net.greet(0, 7, 1);
+    net.settle();
+    let [Got::HelloOk(welcome)] = net.take(conn)[..] else { panic!("no welcome") };
+    assert_eq!(welcome.next_seq, 4);
+    let bytes = frame(&net, 7);
+    net.send(conn, &bytes);
+    net.settle();
+    let got = net.take(conn);
+    assert_eq!((codes(&got), acked(&got)), (vec![], Some(7)));
+    assert_eq!(net.total(conn, TenantId::of(&theirs)), Some(1));
+}
+
+#[test]
 fn a_request_of_the_front_desk_waits_for_the_disk_too() {
     let mut net = Net::with_logs(1, AMPLE, 1);
     let (answer, later) = ingest(&mut net);
