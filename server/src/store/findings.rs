@@ -157,12 +157,16 @@ impl fmt::Display for ShardFindings {
         }
         if let Some(log) = &self.log {
             let LogFindings { first_lsn, last_lsn, commits, records, events, bytes, .. } = log;
-            writeln!(
-                f,
-                "  log: LSN {first_lsn} to {last_lsn}, {commits} commits, {records} records, \
-                 {events} events, {bytes} bytes; a start replays from LSN {}",
-                self.replay_from
-            )?;
+            if *records == 0 {
+                writeln!(f, "  log: no records")?;
+            } else {
+                writeln!(
+                    f,
+                    "  log: LSN {first_lsn} to {last_lsn}, {commits} commits, {records} records, \
+                     {events} events, {bytes} bytes; a start replays from LSN {}",
+                    self.replay_from
+                )?;
+            }
             for segment in &log.segments {
                 let SegmentFindings { path, first_lsn, last_lsn, .. } = segment;
                 if last_lsn < first_lsn {

@@ -62,11 +62,16 @@ pub(crate) struct OneShard<D> {
 }
 
 pub(crate) fn new_shard() -> TestShard {
+    new_shard_of(16)
+}
+
+pub(crate) fn new_shard_of(tenants_max: u32) -> TestShard {
+    let slots = usize::try_from(tenants_max).unwrap();
     let grid = Grid::new(WINDOW_MS, SLIDE_MS).unwrap();
     let config = ShardConfig {
         grid,
         clock: Clock::Wall,
-        tenants_max: 16,
+        tenants_max: slots,
         topics_max: 2_048,
         producers_max: 8,
         early_max: 64,
@@ -74,14 +79,11 @@ pub(crate) fn new_shard() -> TestShard {
         sample_bytes_max: 1 << 16,
         secret: [3, 5],
     };
-    let windows = WindowConfig {
-        tenants_max: 16,
-        chunk_bytes_min: 4 << 10,
-        ..WindowConfig::new(grid, [7, 11])
-    };
+    let windows =
+        WindowConfig { tenants_max, chunk_bytes_min: 4 << 10, ..WindowConfig::new(grid, [7, 11]) };
     let bytes = windows.memory_bytes(64 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
-    let index = HeapMemory::new(index_words(16));
+    let index = HeapMemory::new(index_words(slots));
     let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
     Shard::new(config, &windows, memory, index, programs).unwrap()
 }

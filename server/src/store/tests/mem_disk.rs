@@ -26,7 +26,7 @@ struct State {
     calls_max: Option<u64>,
     /// Bytes that all files together may have.
     room: Option<u64>,
-    /// The next sync of a path with this in it fails.
+    /// The next sync of a file with this in its path fails, or of the directory of this name.
     fail_sync: Option<String>,
     /// Syncs that do nothing, as if they had been forgotten.
     forgotten: Option<Forgotten>,
@@ -224,7 +224,9 @@ impl Disk for MemDisk {
 
     fn sync(&self, path: &str) -> io::Result<()> {
         self.change(|state| {
-            if state.fail_sync.as_ref().is_some_and(|part| path.contains(part.as_str())) {
+            let of_dir = |part: &String| state.now.contains_key(part);
+            let part = state.fail_sync.as_ref().filter(|part| !of_dir(part));
+            if part.is_some_and(|part| path.contains(part.as_str())) {
                 state.fail_sync = None;
                 return Err(io::Error::other("input/output error"));
             }

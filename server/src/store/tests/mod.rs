@@ -8,3 +8,4 @@ mod inspecting;
 mod lifecycle;
 mod mem_disk;
 mod real;
+mod sentences;
