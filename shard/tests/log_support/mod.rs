@@ -5,6 +5,7 @@
 
 use crate::shard_support::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use trendsrv_proto::{Clock, EventRecord, NameKind, Rank, Span, TenantId, TopicId};
 use trendsrv_shard::log::{
     Expect, LogStart, Parsed, Record, RecordHead, ReplayScope, Replayed, parse,
@@ -234,16 +235,29 @@ pub fn elsewhere(config: ShardConfig) -> ShardConfig {
     ShardConfig { secret: [0x5eed, 0xc0de], ..config }
 }
 
-/// Leaves out a quarter of the topics, and says nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Sieve(pub Trending);
+/// Leaves out every third event of each tenant: what it has seen is its private state.
+#[derive(Clone, Debug)]
+pub struct Sieve {
+    seats: BTreeMap<Slot, TenantId>,
+    seen: BTreeMap<TenantId, u64>,
+}
+
+impl Sieve {
+    pub const fn new() -> Self {
+        Self { seats: BTreeMap::new(), seen: BTreeMap::new() }
+    }
+}
 
 impl Programs for Sieve {
     const EAGER: bool = false;
 
-    fn admit(&mut self, _now_ms: u64, _slot: Slot, _tenant: TenantId) {}
+    fn admit(&mut self, _now_ms: u64, slot: Slot, tenant: TenantId) {
+        self.seats.insert(slot, tenant);
+    }
 
-    fn retire(&mut self, _slot: Slot) {}
+    fn retire(&mut self, slot: Slot) {
+        self.seats.remove(&slot);
+    }
 
     fn observes_any(&self) -> bool {
         true
@@ -254,19 +268,28 @@ impl Programs for Sieve {
     }
 
     fn observe(&mut self, run: &Observed<'_>, out: &mut Vec<EventRecord>) {
-        out.extend(run.records.iter().filter(|record| record.topic().0 % 4 > 0));
+        let seen = self.seen.entry(self.seats[&run.slot]).or_default();
+        for record in run.records {
+            *seen += 1;
+            if !seen.is_multiple_of(3) {
+                out.push(*record);
+            }
+        }
     }
 
     fn find_topics(&mut self, run: &Texts<'_>, found: &mut dyn FnMut(usize, u32, &str)) {
-        self.0.find_topics(run, found);
+        *self.seen.entry(self.seats[&run.slot]).or_default() += run.texts.len() as u64;
+        let mut plain = TRENDING;
+        plain.find_topics(run, found);
     }
 
     fn summarise(&mut self, ask: &Summary<'_>, told: &mut Told) {
-        self.0.summarise(ask, told);
+        let mut plain = TRENDING;
+        plain.summarise(ask, told);
     }
 
-    fn name_of(&self, slot: Slot) -> &str {
-        self.0.name_of(slot)
+    fn name_of(&self, _slot: Slot) -> &str {
+        "sieve"
     }
 }
 
