@@ -40,6 +40,14 @@ impl Data {
         server
     }
 
+    /// What `inspect` says of it.
+    fn inspected(&self) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trendsrv"));
+        let out = command.args(["inspect", "--json"]).arg(&self.0).output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{out:?}");
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
     /// How a server ends that must not start here.
     fn refused(&self, more: &[&str]) -> Exit {
         let exit = Server::spawn(command(&self.flags(more))).unwrap_err();
@@ -327,7 +335,12 @@ fn an_end_in_good_order_keeps_what_was_only_applied() {
         (round * 10 + 1..=round * 10 + 10).for_each(|seq| peer.send(&frame(seq, &names)));
         peer.acked(round * 10 + 10);
         drop(peer);
+        assert_eq!(data.inspected()["in_use"], true);
         server.stop();
+        let found = data.inspected();
+        assert_eq!((&found["in_use"], &found["sound"]), (&json!(false), &json!(true)), "{found}");
+        let shards = found["shards"].as_array().unwrap();
+        assert!(shards.len() == 2 && shards.iter().all(|shard| shard["clean"] == true), "{found}");
     }
     let server = data.start(&["--shards", "2"]);
     assert_eq!(totals_of(&server, &names), totals(30));
