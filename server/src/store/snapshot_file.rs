@@ -74,6 +74,8 @@ impl SnapshotWriter {
             SectionOf::Marks => (MARKS, 0),
             SectionOf::Vnode(vnode) => (VNODE, vnode),
         };
+        let bytes = section.bytes.len() as u64;
+        assert!(bytes <= SECTION_BYTES_MAX, "a section of {bytes} bytes could not be read again");
         self.lsn_max = self.lsn_max.max(section.lsn);
         self.put(kind, vnode, section.lsn, &section.bytes);
         if self.buffer.len() >= READ_BYTES {
