@@ -21,6 +21,10 @@ usage: ./ci.sh LANE [N]…
   crash [N]    kill -9 of the real binary under load, N times   needs io_uring, a disk with O_DIRECT
                (default 20); takes SEED=
   faults [N]   the same on a disk that forgets, fails, is full  needs FUSE and the right to mount
+  flips [N]    single bits of a data directory flipped,         needs nothing more; takes SEED=
+               N of them (default 10000)
+  log-crashes [N]  servers over a disk in memory that die at any  needs nothing more; takes SEED=
+               step and come back, N times (default 100000)
 
 The lane icount arrives with what it tests.
 END
@@ -203,6 +207,25 @@ lane_sim() {
     --test sim -- --ignored --exact worlds_of_the_lane --nocapture | tee "$out" || code=$?
   grep -E '^[0-9]+ worlds, [0-9]+ violations$' "$out" | tail -1
   return "$code"
+}
+
+lane_flips() {
+  counting flips FLIPS "${1:-10000}"
+}
+
+lane_log_crashes() {
+  counting log_cycles LOG_CYCLES "${1:-100000}"
+}
+
+# Runs one test that counts so far; its count is the last line.
+counting() {
+  local test=$1 variable=$2 count=$3 out
+  out=$(mktemp)
+  # Expanded now: the function's variable is gone when the trap runs.
+  trap "rm -f '$out'" EXIT
+  env RUST_BACKTRACE=0 "$variable=$count" cargo test --locked -p trendsrv-server --lib \
+    "store::tests::lanes::$test" -- --exact --nocapture 2>&1 | tee "$out"
+  grep -E "^$count (flips|cycles), " "$out" | tail -n 1
 }
 
 [ $# -gt 0 ] || {

@@ -5,6 +5,7 @@ mod commits;
 mod crash;
 mod damage;
 mod inspecting;
+mod lanes;
 mod lifecycle;
 mod mem_disk;
 mod real;
