@@ -39,7 +39,7 @@ pub use arena::SizeUse;
 pub use config::{EARLY_MAX_DEFAULT, SAMPLE_BYTES_MAX_DEFAULT, ShardConfig};
 pub use effect::{Counted, Effect, Effects, Refused, ReplyTo};
 pub use grid::{Cursor, Grid, GridError, PaneRow};
-pub use marks::{Lane, MARK_BYTES, OldOwner, Sequence, Standing};
+pub use marks::{GIVEN_UP_BYTES, Lane, MARK_BYTES, OldOwner, Sequence, Standing};
 pub use memory::{HeapMemory, Memory};
 pub use programs::{Observed, Programs, Summary, Text, Texts, Told};
 pub use read::{Ask, TenantLine};

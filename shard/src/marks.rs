@@ -19,6 +19,7 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
+pub use given_up::GIVEN_UP_BYTES;
 pub(crate) use given_up::GivenUp;
 pub(crate) use recovery::{MarkRow, OldMark};
 

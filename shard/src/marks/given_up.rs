@@ -58,8 +58,10 @@ fn bits(lane: Lane) -> [usize; 2] {
 
 /// With 100,000 lanes given up, three of a hundred others look it, too.
 const BITS: u64 = 1 << 20;
-/// 128 KiB.
+/// Words of the filter.
 pub(crate) const WORDS: usize = 1 << 14;
+/// Bytes of a shard's filter of producer lanes that it has given up.
+pub const GIVEN_UP_BYTES: usize = WORDS * 8;
 
 const _: () = assert!(WORDS as u64 * 64 == BITS);
 
