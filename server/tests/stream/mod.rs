@@ -347,8 +347,8 @@ impl Peer {
                 assert!(!self.greeted, "HELLO_OK came twice");
                 let welcome = ok.welcome();
                 self.greeted = true;
-                self.next_seq = welcome.next_seq;
-                self.acked = welcome.next_seq - 1;
+                // 0 is for those whose marks may have been given up.
+                self.next_seq = welcome.next_seq.max(1);
                 self.credit_until = welcome.credit_until;
                 "HELLO_OK"
             }
