@@ -70,11 +70,11 @@ pub struct RecoveryFacts {
     pub sections: u64,
     /// Bytes of snapshots.
     pub snapshot_bytes: u64,
-    /// Records of the log that were read.
+    /// Records of the log that were applied again.
     pub records: u64,
     /// Events and texts in them.
     pub events: u64,
-    /// Their bytes.
+    /// Bytes of all records that were read.
     pub log_bytes: u64,
     /// What became of the events.
     pub replayed: Replayed,
@@ -194,8 +194,8 @@ impl<D: Disk> ShardRecovery<D> {
         facts.snapshot_bytes += lsns.bytes;
         facts.notes.extend(files.notes.iter().cloned());
         note_left_out(left_out, facts);
-        let reader = files.log(&lsns)?;
-        Ok((files, OpenLog { reader, lsns, old_owner }))
+        let (reader, replay_from) = (files.log(&lsns)?, files.manifest.replay_from);
+        Ok((files, OpenLog { reader, lsns, replay_from, old_owner }))
     }
 
     /// Applies the records of all logs again, in the order of their times.
@@ -213,12 +213,16 @@ impl<D: Disk> ShardRecovery<D> {
         let mut told = 0;
         while let Some(log) = earliest(logs) {
             let Some((head, record)) = log.reader.record() else { break };
-            let above = |tenant, lsn| log.lsns.is_above(tenant, lsn);
-            let marks = log.lsns.is_above_marks(head.lsn);
-            let scope = ReplayScope { owns: &owns, above: &above, marks, old_owner: log.old_owner };
-            facts.replayed = facts.replayed.plus(shard.replay(&head, &record, &scope));
-            facts.records += 1;
-            facts.events += record.events();
+            // Those before are in every section: the first segment begins earlier than is needed.
+            if head.lsn >= log.replay_from {
+                let above = |tenant, lsn| log.lsns.is_above(tenant, lsn);
+                let marks = log.lsns.is_above_marks(head.lsn);
+                let (owns, above, old_owner) = (&owns, &above, log.old_owner);
+                let scope = ReplayScope { owns, above, marks, old_owner };
+                facts.replayed = facts.replayed.plus(shard.replay(&head, &record, &scope));
+                facts.records += 1;
+                facts.events += record.events();
+            }
             told += head.len as u64;
             log.reader.advance()?;
             if told >= PROGRESS_BYTES {
@@ -245,6 +249,7 @@ impl<D: Disk> ShardRecovery<D> {
 struct OpenLog<D> {
     reader: LogReader<D>,
     lsns: SnapshotLsns,
+    replay_from: u64,
     old_owner: Option<OldOwner>,
 }
 
