@@ -519,6 +519,14 @@ fn versions_told_after_a_recovery_are_above_all_told_before() {
     new.end_replay(now_ms);
     let version = new.ask(now_ms, &ask_of(0, None)).unwrap().head.version;
     assert!(version > told, "{version} after {told}");
+    // A server that comes from the same snapshot is above this one, too.
+    told = version;
+    now_ms += 1;
+    let mut new = World { tiers_max: 1, ..ROOMY }.shard(4);
+    new.restore_vnode(&section).unwrap();
+    new.end_replay(now_ms);
+    let version = new.ask(now_ms, &ask_of(0, None)).unwrap().head.version;
+    assert!(version > told, "{version} after {told}");
     assert!(version < 1 << 53, "every JSON reader knows it exactly");
     // Nor does a tenant that comes only now begin below one that left before the crash.
     send_named(&mut new, now_ms, None, &[(1, 1, 1, now_ms)]).unwrap();

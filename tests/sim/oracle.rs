@@ -105,6 +105,8 @@ pub(crate) struct Oracle {
     pub(crate) tenants: Vec<TenantBook>,
     pub(crate) events: Vec<Sent>,
     acks: u64,
+    /// The largest version that each client was told of each tenant.
+    versions: BTreeMap<(usize, usize), u64>,
     /// Events seen counted in any answer.
     pub(crate) seen: BTreeSet<EventId>,
 }
@@ -121,7 +123,7 @@ impl Oracle {
             TenantBook { name, id, topics, events: Vec::new() }
         });
         let (tenants, events, seen) = (tenants.collect(), Vec::new(), BTreeSet::new());
-        Self { grid, clock, tenants, events, acks: 0, seen }
+        Self { grid, clock, tenants, events, acks: 0, versions: BTreeMap::new(), seen }
     }
 
     /// An event of these topics, which are different; `None` when one of them has all it can tell
@@ -192,8 +194,29 @@ impl Oracle {
         self.acks
     }
 
+    /// A client was told a tenant's version; answers to one client come in the order in which they
+    /// were given.
+    ///
+    /// # Errors
+    /// When it was told a later one before.
+    pub(crate) fn told(
+        &mut self,
+        client: usize,
+        tenant: usize,
+        version: u64,
+    ) -> Result<(), String> {
+        let last = self.versions.entry((client, tenant)).or_default();
+        if version < *last {
+            let name = &self.tenants[tenant].name;
+            return Err(format!("{name} has version {version}, after it had {last}"));
+        }
+        *last = version;
+        Ok(())
+    }
+
     /// The server is gone with all its memory, and nothing it knew comes back.
     pub(crate) fn forgotten(&mut self) {
+        self.versions.clear();
         for event in &mut self.events {
             event.must_since = None;
             event.may &= event.waiting;

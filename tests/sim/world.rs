@@ -734,7 +734,12 @@ impl World {
                 Heard::Close => self.close_by_client(index),
                 // Whoever said it is gone, and what it knew with it.
                 _ if !living => {}
-                Heard::Answer(question, answer) => self.answered(&question, &answer)?,
+                Heard::Answer(question, answer) => {
+                    if question.moment.at_ms.is_none() {
+                        self.oracle.told(index, question.tenant, answer.head.version)?;
+                    }
+                    self.answered(&question, &answer)?;
+                }
                 Heard::Unknown(question) => self.unknown(&question)?,
                 Heard::Stale(question) => {
                     self.judging.push((question.tenant, question.ahead_ms));

@@ -101,7 +101,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// All records have been applied again: what waited is counted until now. What was counted so
     /// far is forgotten by [`crate::Stats`], which tells of what comes.
     pub fn end_replay(&mut self, now_ms: u64) {
-        self.raise_versions();
+        self.raise_versions(now_ms);
         self.open_until(now_ms);
         self.sweep(now_ms);
         self.marks.end_recovery();
