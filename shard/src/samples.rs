@@ -14,7 +14,8 @@
 //!
 //! Which topics: Space-Saving (A. Metwally, D. Agrawal and A. El Abbadi, "Efficient computation of
 //! frequent and top-k elements in data streams", ICDT 2005) over the weight offered. A topic
-//! without a live message makes room first, and what was offered counts half after every window.
+//! without a live message makes room first, and what was offered counts half when a window's length
+//! has passed: at the same panes for all, so that it does not matter when somebody looks.
 //!
 //! Invariants
 //! - at most [`SAMPLE_TOPICS_MAX`] topics a tenant, [`SAMPLES_PER_TOPIC_MAX`] messages a topic,
@@ -53,9 +54,8 @@ pub(crate) struct Message<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tenant {
     pub(crate) topics: Vec<Sampled>,
-    /// The latest pane its window was seen at, and the one where weights were halved last.
+    /// The latest pane its window was seen at.
     pub(crate) current: u64,
-    pub(crate) halved: u64,
 }
 
 /// The messages about one topic, by pane.
@@ -231,15 +231,13 @@ impl Tenant {
         if current <= self.current {
             return;
         }
+        let windows = current / panes - self.current / panes;
+        let halvings = u32::try_from(windows).unwrap_or(u32::MAX);
         self.current = current;
-        let halves = current >= self.halved + panes;
-        if halves {
-            self.halved = current;
-        }
         self.topics.retain_mut(|sampled| {
             sampled.messages.retain(|kept| kept.pane + panes > current);
             sampled.settle(current);
-            sampled.weight >>= u32::from(halves);
+            sampled.weight = sampled.weight.checked_shr(halvings).unwrap_or(0);
             !sampled.messages.is_empty()
         });
     }
@@ -386,6 +384,24 @@ mod tests {
         }
         let first = samples.of(SLOT, topic, FIRST_PANE + 59);
         assert_eq!(first, brute_force(&offered, topic, FIRST_PANE + 59, panes));
+    }
+
+    #[test]
+    fn it_does_not_matter_how_often_somebody_looks() {
+        let (mut looked_at, mut left_alone) = (samples(8), samples(8));
+        let mut pane = FIRST_PANE;
+        for round in 0..2_000_u64 {
+            let then = pane
+                + [0, 0, 1, 3, 5, 9, 30][usize::try_from((round * 5 + round / 7) % 7).unwrap()];
+            (pane..=then).for_each(|pane| looked_at.expire(SLOT, pane));
+            pane = then;
+            for samples in [&mut looked_at, &mut left_alone] {
+                let text = format!("message {}", round * round % 19);
+                let message = Message::new(&text, pane + round % 5, pane);
+                samples.offer(SLOT, TopicId(round * round % 53), 1_000, &message);
+            }
+            assert_eq!(looked_at.of_tenant(SLOT), left_alone.of_tenant(SLOT), "{round}");
+        }
     }
 
     #[test]

@@ -254,8 +254,7 @@ impl<'a> Reader<'a> {
     ) -> Result<SamplesPart<'a>, &'static str> {
         let pane_max = self.grid.pane_of(TIME_MS_MAX);
         let count = usize::from(row.sample_topics.to_native());
-        let stands = row.sample_current.to_native().max(row.sample_halved.to_native());
-        if count > SAMPLE_TOPICS_MAX || stands > pane_max {
+        if count > SAMPLE_TOPICS_MAX || row.sample_current.to_native() > pane_max {
             return Err("it has samples that cannot be");
         }
         let topics = cut(&self.section.samples, &mut at.samples, count)?;
@@ -329,11 +328,7 @@ impl SamplesPart<'_> {
                 .map(&mut next)
                 .collect(),
         });
-        Some(samples::Tenant {
-            topics: topics.collect(),
-            current: row.sample_current.to_native(),
-            halved: row.sample_halved.to_native(),
-        })
+        Some(samples::Tenant { topics: topics.collect(), current: row.sample_current.to_native() })
     }
 }
 

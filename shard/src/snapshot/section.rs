@@ -69,7 +69,6 @@ pub(super) struct TenantRow {
     /// Which rows follow, by bits.
     pub(super) rows: u64,
     pub(super) sample_current: u64,
-    pub(super) sample_halved: u64,
     pub(super) used: u16,
     pub(super) calm: u16,
     pub(super) calm_peak: u16,

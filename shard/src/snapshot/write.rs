@@ -178,7 +178,7 @@ impl Section {
     fn push_samples(&mut self, row: &mut TenantRow, tenant: &samples::Tenant) {
         let count = |count: usize| u16::try_from(count).expect("a tenant has few samples");
         row.sample_topics = count(tenant.topics.len());
-        (row.sample_current, row.sample_halved) = (tenant.current, tenant.halved);
+        row.sample_current = tenant.current;
         for sampled in &tenant.topics {
             let messages = count(sampled.messages.len());
             let (topic, weight) = (sampled.topic.0, sampled.weight);
