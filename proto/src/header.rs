@@ -133,6 +133,12 @@ impl Header {
         self.length.get() as usize
     }
 
+    /// CRC32C of the body, as the header says it.
+    #[must_use]
+    pub const fn body_crc(&self) -> u32 {
+        self.crc.get()
+    }
+
     /// Checks the body's checksum and the header's own rules; says what kind of frame it is.
     pub(crate) fn check(&self, body: &[u8]) -> Result<Kind, Malformed> {
         let want = crc32c::crc32c(body);

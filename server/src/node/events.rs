@@ -82,11 +82,19 @@ impl<P: Programs, M: Memory> Node<P, M> {
                 // Sent before the peer could know of the refusal: it will come again.
                 Place::Next | Place::Gap if peer.ledger.is_rewinding() => return false,
                 Place::Next => {
+                    peer.ledger.note_check(seq, header.body_crc());
                     if let Some((lane, epoch)) = begins {
                         self.tell_others(|| MeshMail::Begin { lane, epoch });
                         self.shard.on_begin(lane, epoch);
                     }
                     return true;
+                }
+                Place::Duplicate if peer.ledger.is_reused(seq, header.body_crc()) => {
+                    let message = format!(
+                        "frame {seq} came again with other bytes: every frame has a number of its \
+                         own; begin anew with another epoch"
+                    );
+                    refusal(Refusal::SeqReused, message)
                 }
                 Place::Duplicate => {
                     peer.ledger.repeat();

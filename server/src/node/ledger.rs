@@ -78,8 +78,17 @@ pub(crate) struct Ledger {
     due: bool,
     /// A duplicate came: what it wants to hear was told before, and is told again.
     repeated: bool,
+    /// The first frame taken on this connection, and the checksums of the last few.
+    first: u64,
+    checks: [u32; CHECKS],
 }
 
+fn place_of(seq: u64) -> usize {
+    usize::try_from(seq % CHECKS as u64).unwrap_or(0)
+}
+
+/// Frames whose checksums are kept.
+const CHECKS: usize = 16;
 /// The most one connection may have in flight: beyond this acknowledgements only queue.
 pub(crate) const CREDIT_WINDOW_MAX: u64 = 512 << 10;
 
@@ -100,6 +109,8 @@ impl Ledger {
             credit_told: credit,
             due: false,
             repeated: false,
+            first: 1,
+            checks: [0; CHECKS],
         }
     }
 
@@ -148,7 +159,19 @@ impl Ledger {
     pub(crate) const fn start_at(&mut self, seq: u64) {
         if self.start.take().is_some() {
             (self.next, self.done, self.told) = (seq, seq - 1, seq - 1);
+            self.first = seq;
         }
+    }
+
+    /// The next frame's checksum.
+    pub(crate) fn note_check(&mut self, seq: u64, check: u32) {
+        self.checks[place_of(seq)] = check;
+    }
+
+    /// Whether one of the last few frames of this connection had this number and other bytes.
+    pub(crate) fn is_reused(&self, seq: u64, check: u32) -> bool {
+        let is_noted = seq >= self.first && seq < self.next && seq + CHECKS as u64 >= self.next;
+        is_noted && self.checks[place_of(seq)] != check
     }
 
     /// Counts a frame's bytes; `false` when they pass the credit.
@@ -295,6 +318,19 @@ impl CreditBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_comes_again_with_other_bytes_is_seen_while_it_is_recent() {
+        let mut ledger = Ledger::new(true);
+        assert!(!ledger.is_reused(1, 9), "nothing came yet");
+        for seq in 1..=20 {
+            ledger.note_check(seq, 100 + u32::try_from(seq).unwrap());
+            ledger.begin(seq, 0);
+        }
+        assert!(!ledger.is_reused(20, 120) && ledger.is_reused(20, 121));
+        assert!(!ledger.is_reused(5, 105) && ledger.is_reused(5, 999));
+        assert!(!ledger.is_reused(4, 999), "too long ago to know");
+    }
 
     fn budget() -> CreditBudget {
         CreditBudget::new(1 << 30)

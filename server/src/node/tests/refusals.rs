@@ -224,3 +224,23 @@ fn a_newer_epoch_fences_the_older_at_every_owner() {
     assert_eq!(acked(&net.take(new)), Some(1));
     assert_eq!(net.total(new, TenantId::of(&theirs)), Some(2));
 }
+
+#[test]
+fn a_number_used_for_two_frames_is_refused_and_counted_once() {
+    let mut net = Net::new(1, AMPLE, 1);
+    let (conn, _) = net.open(0, 7);
+    let tenant = tenant_of(0, 1, 0);
+    let now_ms = net.now_ms;
+    let first = events(1, now_ms, &[(&tenant, "t", 1, 0)]);
+    net.send(conn, &first);
+    net.settle();
+    assert_eq!(acked(&net.take(conn)), Some(1));
+    net.send(conn, &first);
+    net.settle();
+    let got = net.take(conn);
+    assert_eq!((refusals(&got), acked(&got)), (vec![], Some(1)), "the same bytes");
+    net.send(conn, &events(1, now_ms, &[(&tenant, "t", 5, 0)]));
+    net.settle();
+    assert_eq!(refusals(&net.take(conn)), [(1, 2, Refusal::SeqReused)]);
+    assert_eq!(net.nodes[0].shard.stats().events_applied, 1);
+}
