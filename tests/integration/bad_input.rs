@@ -286,11 +286,12 @@ fn sequence_faults_change_nothing_and_duplicates_count_once() {
     let refused = abused.bad("a gap", &named_frame(9, &victim), Code::SeqGap);
     assert_eq!((refused.seq, refused.expected_seq), (9, 2), "{refused:?}");
     assert_eq!(abused.peer.total("victim"), 0);
-    // The same number again, with other bytes: acknowledged, not counted.
-    abused.peer.send(&named_frame(1, &victim));
+    // The same number again: acknowledged, not counted; with other bytes refused.
+    abused.peer.send(&named_frame(1, &[("good", "t", 1, T)]));
     abused.peer.acked(1);
+    let reused = abused.bad("a number twice", &named_frame(1, &victim), Code::SeqReused);
+    assert_eq!((reused.seq, reused.expected_seq), (1, 3), "{reused:?}");
     assert_eq!(abused.peer.total("victim"), 0);
-    abused.good();
     assert_eq!(abused.peer.total("good"), 3);
     // A filler takes its place and does nothing.
     abused.peer.send(&events_frame(abused.seq, &[]));
