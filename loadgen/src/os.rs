@@ -2,9 +2,12 @@
 
 use anyhow::{Context as _, bail};
 use std::io;
+use std::sync::OnceLock;
 
-/// Pins the calling thread, and every thread it starts later, to some cores.
+/// Pins the calling thread, and every thread and process it starts later, to some cores.
 pub(crate) fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
+    let before = affinity()?;
+    BEFORE.get_or_init(|| before);
     // SAFETY: an all-zero cpu_set_t is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for &core in cores {
@@ -14,14 +17,36 @@ pub(crate) fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
         // SAFETY: `core` is below CPU_SETSIZE, so the bit lies inside the set.
         unsafe { libc::CPU_SET(core, &mut set) };
     }
+    set_affinity(&set)
+        .with_context(|| format!("pinning to cores {cores:?}; do they exist? See nproc"))
+}
+
+/// Lets the calling thread run wherever it might before it was pinned first: a process that is
+/// started now may choose among the same cores as the first one.
+pub(crate) fn unpin() -> anyhow::Result<()> {
+    BEFORE.get().map_or(Ok(()), set_affinity).context("giving up the pinning")
+}
+
+fn affinity() -> anyhow::Result<libc::cpu_set_t> {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set outlives the call and its size is its own; pid 0 is the calling thread.
-    let failed = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0;
-    if failed {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("pinning to cores {cores:?}; do they exist? See nproc"));
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
+        return Err(io::Error::last_os_error()).context("asking for the cores of this process");
+    }
+    Ok(set)
+}
+
+fn set_affinity(set: &libc::cpu_set_t) -> anyhow::Result<()> {
+    // SAFETY: the set outlives the call and its size is its own; pid 0 is the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size_of_val(set), set) } != 0 {
+        return Err(io::Error::last_os_error().into());
     }
     Ok(())
 }
+
+/// Where this process might run before it was pinned.
+static BEFORE: OnceLock<libc::cpu_set_t> = OnceLock::new();
 
 /// Asks a process to end.
 pub(crate) fn terminate(pid: u32) -> anyhow::Result<()> {
@@ -72,5 +97,20 @@ mod tests {
     fn a_core_that_does_not_exist_is_told() {
         let error = pin_to(&[1_000_000]).unwrap_err().to_string();
         assert!(error.contains("core 1000000"), "{error}");
+    }
+
+    #[test]
+    fn a_pinned_thread_can_be_let_go() {
+        let cores = |set: &libc::cpu_set_t| {
+            // SAFETY: the set is initialised.
+            unsafe { libc::CPU_COUNT(set) }
+        };
+        let before = affinity().unwrap();
+        // SAFETY: the core is below CPU_SETSIZE.
+        let allowed = (0..1_024).find(|&core| unsafe { libc::CPU_ISSET(core, &before) }).unwrap();
+        pin_to(&[allowed]).unwrap();
+        assert_eq!(cores(&affinity().unwrap()), 1);
+        unpin().unwrap();
+        assert_eq!(cores(&affinity().unwrap()), cores(&before));
     }
 }

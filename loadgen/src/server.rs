@@ -62,6 +62,7 @@ impl Server {
     /// the server does not inherit it.
     pub(crate) fn open(args: &ServerArgs) -> anyhow::Result<Self> {
         let choice = args.program.as_deref().map(Choice::read).transpose()?;
+        os::unpin()?;
         let server = match (args.spawn, choice) {
             (true, Some(choice)) => Self::spawn_with(args, &choice)?,
             (true, None) => Self::spawn(args, &[], None)?,
