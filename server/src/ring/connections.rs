@@ -218,9 +218,9 @@ impl Connections {
         !self.wishes.is_empty()
     }
 
-    /// Whether anything waits to be submitted or fed.
-    pub(super) fn has_work(&self) -> bool {
-        !self.wishes.is_empty() || !self.starved.is_empty()
+    /// Whether receives wait for a buffer.
+    pub(super) fn has_starved(&self) -> bool {
+        !self.starved.is_empty()
     }
 
     /// After any change of `index`: queue its wishes, or free it if it is closing and let go.
@@ -347,10 +347,10 @@ mod tests {
         assert!(submit(&mut table).is_empty());
         table.feed(3);
         assert_eq!(submit(&mut table), [2, 0, 3]);
-        assert!(table.has_work());
+        assert!(table.has_starved());
         table.feed(3);
         assert_eq!(submit(&mut table), [1]);
-        assert!(!table.has_work());
+        assert!(!table.has_starved());
     }
 
     #[test]

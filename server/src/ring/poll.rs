@@ -31,6 +31,8 @@ pub struct Ring {
     /// Completions of receives that nobody wanted yet. At most one a buffer and a last one a
     /// connection: a receive is armed again only once they have been handled.
     put_off: VecDeque<cqueue::Entry>,
+    /// Whether the last poll handed out bytes; if not, what waits for a buffer goes on waiting.
+    receives: bool,
     stats: RingStats,
     config: RingConfig,
     eventfd_on: bool,
@@ -61,6 +63,7 @@ impl Ring {
             listeners: Listeners::new(&config),
             file_write: FileWrite::new(config.write_bytes_max),
             put_off: VecDeque::with_capacity(config.buffers.into()),
+            receives: true,
             stats: RingStats::default(),
             config,
             eventfd_on: true,
@@ -117,6 +120,7 @@ impl Ring {
         receives: bool,
     ) -> Result<Turn, RingError> {
         self.listen_to_eventfd(false);
+        self.receives = receives;
         if receives {
             // Re-arming all at once makes each of them find no buffer again: millions of ENOBUFS
             // a second. Half of the buffers leaves room for those that are armed already.
@@ -143,10 +147,11 @@ impl Ring {
         Ok(turn)
     }
 
-    /// Whether bytes wait here that [`Ring::poll_without_receiving`] did not hand out.
+    /// Whether [`Ring::poll_without_receiving`] has left something for [`Ring::poll`]: bytes, or
+    /// connections that wait for a buffer.
     #[must_use]
     pub fn has_put_off(&self) -> bool {
-        !self.put_off.is_empty()
+        !self.put_off.is_empty() || !self.receives && self.connections.has_starved()
     }
 
     /// Writes the `len` bytes that `fill` puts down into `file` at `offset`, and through to the
@@ -211,8 +216,9 @@ impl Ring {
         let submissions = self.uring.submission();
         let waiting = !submissions.is_empty() || submissions.taskrun() || submissions.cq_overflow();
         drop(submissions);
-        let wishes = self.connections.has_work() || self.listeners.has_work();
-        completed || waiting || wishes || self.file_write.has_wish()
+        let wishes = self.connections.has_wishes() || self.file_write.has_wish();
+        let starved = self.receives && self.connections.has_starved();
+        completed || waiting || wishes || starved || self.listeners.has_work()
     }
 
     fn submit_wishes(&mut self) -> Result<(), RingError> {
