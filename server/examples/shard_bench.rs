@@ -91,7 +91,13 @@ fn tick(tenants: u64) {
             for records in records.chunks(FRAME) {
                 let span = Span { min_ms: now_ms, max_ms: now_ms };
                 let part = Part { base_ms: now_ms, span, records };
-                let origin = Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
+                let origin = Origin {
+                    to: ReplyTo(0),
+                    seq: 0,
+                    sequence: None,
+                    ask_names: false,
+                    durable: false,
+                };
                 shard.on_events(now_ms, &origin, &part, &mut effects);
                 effects.clear();
             }
@@ -130,7 +136,13 @@ fn count<P: Programs>(tenants: u64, seconds: u64, programs: impl Fn() -> P) {
             for records in &frames {
                 let span = Span { min_ms: now_ms, max_ms: now_ms };
                 let part = Part { base_ms: now_ms, span, records };
-                let origin = Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
+                let origin = Origin {
+                    to: ReplyTo(0),
+                    seq: 0,
+                    sequence: None,
+                    ask_names: false,
+                    durable: false,
+                };
                 let frame = Instant::now();
                 shard.on_events(now_ms, &origin, &part, &mut effects);
                 effects.clear();
@@ -173,7 +185,8 @@ fn burst_after_a_pause<P: Programs>(
         for records in frames {
             let span = Span { min_ms: now_ms, max_ms: now_ms };
             let part = Part { base_ms: now_ms, span, records };
-            let origin = Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
+            let origin =
+                Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
             shard.on_events(now_ms, &origin, &part, &mut effects);
         }
         shard.on_turn(now_ms, &mut effects);
