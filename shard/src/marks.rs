@@ -132,6 +132,8 @@ pub(crate) struct Marks {
     pub(crate) evicted: u64,
     /// Whose they may have been.
     given_up: GivenUp,
+    /// Those of connections, whose numbers mean nothing to another process.
+    given_up_anonymous: GivenUp,
     /// Whose they may have been in the snapshots, until the recovery ends.
     given_up_before: Vec<(GivenUp, Option<OldOwner>)>,
 }
@@ -142,8 +144,16 @@ pub const MARK_BYTES: usize = size_of::<Mark>() + 1;
 impl Marks {
     pub(crate) fn new(producers_max: usize, secret: u64) -> Self {
         let table = HashTable::with_capacity(producers_max);
-        let (given_up, given_up_before) = (GivenUp::default(), Vec::new());
-        Self { table, secret, producers_max, clock: 0, evicted: 0, given_up, given_up_before }
+        Self {
+            table,
+            secret,
+            producers_max,
+            clock: 0,
+            evicted: 0,
+            given_up: GivenUp::default(),
+            given_up_anonymous: GivenUp::default(),
+            given_up_before: Vec::new(),
+        }
     }
 
     /// A producer says hello: where it stands here, or the newer epoch that fences it.
@@ -238,11 +248,14 @@ impl Marks {
 
     /// Whether the mark of a frame is here, or its connection has heard that it is not.
     fn knows(&self, at: &Sequence) -> bool {
-        at.lane.anonymous
-            || match self.find(at.lane) {
-                Some(mark) => mark.known || mark.greeted || mark.epoch != at.epoch,
-                None => !self.given_up.may_hold(at.lane),
+        match self.find(at.lane) {
+            // A frame that was refused elsewhere comes again on the same connection.
+            None if at.lane.anonymous => !self.given_up_anonymous.may_hold(at.lane),
+            None => !self.given_up.may_hold(at.lane),
+            Some(mark) => {
+                at.lane.anonymous || mark.known || mark.greeted || mark.epoch != at.epoch
             }
+        }
     }
 
     fn mark(&mut self, lane: Lane, epoch: u32) -> &mut Mark {
@@ -279,11 +292,13 @@ impl Marks {
         let keep_from = used.len() / 8;
         let (_, &mut limit, _) = used.select_nth_unstable(keep_from);
         let before = self.table.len();
-        let given_up = &mut self.given_up;
+        let (given_up, anonymous) = (&mut self.given_up, &mut self.given_up_anonymous);
         self.table.retain(|mark| {
             let stays = mark.used > limit;
-            if !stays && !mark.lane.anonymous {
-                given_up.note(mark.lane);
+            match (stays, mark.lane.anonymous) {
+                (true, _) => {}
+                (false, true) => anonymous.note(mark.lane),
+                (false, false) => given_up.note(mark.lane),
             }
             stays
         });

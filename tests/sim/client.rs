@@ -226,7 +226,8 @@ impl Client {
         for id in self.held.drain(..) {
             oracle.uncertain(id);
         }
-        self.config.epoch += 1;
+        // Above whatever the session went on to by itself.
+        self.config.epoch += 1_000;
         self.session = Session::new(self.config.clone()).map_err(|error| error.to_string())?;
         self.counts = Counts::default();
         self.questions.clear();

@@ -60,8 +60,8 @@ fn bits(lane: Lane) -> [usize; 2] {
 const BITS: u64 = 1 << 20;
 /// Words of the filter.
 pub(crate) const WORDS: usize = 1 << 14;
-/// Bytes of a shard's filter of producer lanes that it has given up.
-pub const GIVEN_UP_BYTES: usize = WORDS * 8;
+/// Bytes of a shard's filters of lanes that it has given up, of producers and of connections.
+pub const GIVEN_UP_BYTES: usize = 2 * WORDS * 8;
 
 const _: () = assert!(WORDS as u64 * 64 == BITS);
 

@@ -120,6 +120,17 @@ fn what_a_full_table_gave_up_is_known_only_by_what_came_since() {
 }
 
 #[test]
+fn a_connection_whose_mark_was_given_up_is_unknown_and_others_are_not() {
+    let lane = |producer| Lane { producer, lane: 0, anonymous: true };
+    let at = |producer, seq| Sequence { lane: lane(producer), epoch: 1, seq };
+    let mut marks = Marks::new(8, 7);
+    marks.applied(&at(1, 2));
+    crowd(&mut marks);
+    assert_eq!(marks.turn(&at(1, 2)), Turn::Unknown, "it may have been counted");
+    assert_eq!(marks.turn(&at(2, 5)), Turn::Apply, "its first frame with events for this owner");
+}
+
+#[test]
 fn a_recovered_mark_says_so_until_something_is_applied() {
     let mut marks = Marks::new(4, 7);
     marks.restore(row(5, &[]), None);
