@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use ring_support::{DEADLINE, connect, expect};
 use trendsrv_server::ring::{
-    ConnId, Connections, Ring, RingConfig, RingError, RingEvent, SendOutcome, Turn, WakeBy,
+    ConnId, Connections, FileRing, Ring, RingConfig, RingError, RingEvent, SendOutcome, Turn,
+    WakeBy,
 };
-use trendsrv_server::runtime::Doorbell;
+use trendsrv_server::runtime::{Doorbell, DoorbellListener, Woken};
 use trendsrv_server::socket::{listen, local_address};
 
 struct Bench {
@@ -49,7 +50,6 @@ struct Seen {
     closed: Vec<(ConnId, i32)>,
     writable: Vec<ConnId>,
     accept_errors: Vec<(i32, u32)>,
-    written: Vec<Result<usize, i32>>,
 }
 
 impl Seen {
@@ -64,7 +64,6 @@ impl Seen {
             RingEvent::AcceptFailed { errno, retry_ms, .. } => {
                 self.accept_errors.push((errno, retry_ms));
             }
-            RingEvent::Written { result } => self.written.push(result),
         }
     }
 }
@@ -162,67 +161,83 @@ impl Drop for Scratch {
     }
 }
 
+/// What became of a write, however long it takes.
+fn wait_for(ring: &mut FileRing) -> Result<usize, i32> {
+    let since = Instant::now();
+    loop {
+        assert!(since.elapsed() < DEADLINE, "{ring:?}");
+        if let Some(result) = ring.ended() {
+            return result;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_write_to_a_file_is_told_once_with_its_length() {
-    let mut bench = bench(RingConfig { write_bytes_max: 16 << 10, ..small() });
+    let doorbell = Doorbell::new().unwrap();
+    let mut ring = FileRing::new(16 << 10, &doorbell).unwrap();
     let scratch = Scratch::new("ring-write");
     let file = scratch.open();
-    let mut seen = Seen::default();
     for (nth, len) in [4_096_usize, 16_384, 8_192].into_iter().enumerate() {
         let (byte, offset) = (b'a' + u8::try_from(nth).unwrap(), (nth as u64) << 14);
-        bench.ring.write_file(file.clone(), offset, len, |bytes| bytes.fill(byte)).unwrap();
-        assert!(bench.ring.is_writing());
-        poll_until(&mut bench.ring, &mut seen, |ring, _| !ring.is_writing());
-        assert_eq!(seen.written.pop(), Some(Ok(len)));
+        ring.write(file.clone(), offset, len, |bytes| bytes.fill(byte)).unwrap();
+        assert!(ring.is_busy());
+        assert_eq!(wait_for(&mut ring), Ok(len));
+        assert!(!ring.is_busy() && ring.ended().is_none());
     }
     let bytes = std::fs::read(&scratch.0).unwrap();
     assert_eq!((bytes.len(), bytes[4_095], bytes[4_096]), ((2 << 14) + 8_192, b'a', 0));
     assert!(bytes[1 << 14..2 << 14].iter().all(|byte| *byte == b'b'));
-    assert_eq!((bench.ring.stats().writes, bench.ring.stats().stray), (3, 0));
-    let refused = bench.ring.write_file(file, 0, (16 << 10) + 1, |_| ()).unwrap_err();
+    let refused = ring.write(file, 0, (16 << 10) + 1, |_| ()).unwrap_err();
     assert!(matches!(refused, RingError::WriteTooLong { bytes_max: 16_384, .. }), "{refused}");
 }
 
 #[test]
 fn a_write_that_fails_says_so() {
-    let mut bench = bench(RingConfig { write_bytes_max: 4_096, ..small() });
+    let doorbell = Doorbell::new().unwrap();
+    let mut ring = FileRing::new(4_096, &doorbell).unwrap();
     let scratch = Scratch::new("ring-write-fails");
     drop(scratch.open());
     let read_only = Arc::new(File::open(&scratch.0).unwrap());
-    bench.ring.write_file(read_only, 0, 4_096, |_| ()).unwrap();
-    let mut seen = Seen::default();
-    poll_until(&mut bench.ring, &mut seen, |ring, _| !ring.is_writing());
-    assert_eq!(seen.written, [Err(libc::EBADF)]);
+    ring.write(read_only, 0, 4_096, |_| ()).unwrap();
+    assert_eq!(wait_for(&mut ring), Err(libc::EBADF));
 }
 
 #[test]
-fn a_write_that_completes_rings_the_doorbell() {
-    let mut bench = bench(RingConfig { write_bytes_max: 4_096, ..small() });
+fn a_write_that_completes_wakes_a_shard_that_only_waits() {
+    let doorbell = Doorbell::new().unwrap();
+    let listener = DoorbellListener::new(&doorbell);
+    let mut ring = FileRing::new(4_096, &doorbell).unwrap();
     let scratch = Scratch::new("ring-write-rings");
-    let mut seen = Seen::default();
-    bench.ring.write_file(scratch.open(), 0, 4_096, |_| ()).unwrap();
-    let quiet = bench.ring.prepare_sleep(WakeBy::Doorbell).unwrap();
-    let since = Instant::now();
-    while quiet && !rung(&bench.doorbell) {
-        assert!(since.elapsed() < DEADLINE, "it does not ring");
-        std::thread::yield_now();
-    }
-    poll_until(&mut bench.ring, &mut seen, |ring, _| !ring.is_writing());
-    assert_eq!(seen.written, [Ok(4_096)]);
+    ring.write(scratch.open(), 0, 4_096, |_| ()).unwrap();
+    // Nothing enters the kernel for this ring but the wait.
+    assert_eq!(listener.wait_or(DEADLINE).unwrap(), Woken::Rung);
+    assert!(ring.has_ended());
+    assert_eq!(ring.ended(), Some(Ok(4_096)));
+    assert_eq!(listener.wait_or(Duration::from_millis(1)).unwrap(), Woken::Elapsed);
 }
 
 #[test]
-fn what_is_put_off_comes_later_in_its_order_and_writes_go_on_meanwhile() {
-    let config = RingConfig { buffer_bytes: 1_000, buffers: 4, write_bytes_max: 4_096, ..small() };
+fn a_ring_that_is_dropped_during_a_write_leaves_nothing_behind() {
+    let doorbell = Doorbell::new().unwrap();
+    let scratch = Scratch::new("ring-write-dropped");
+    for _ in 0..16 {
+        let mut ring = FileRing::new(64 << 10, &doorbell).unwrap();
+        ring.write(scratch.open(), 0, 64 << 10, |bytes| bytes.fill(7)).unwrap();
+    }
+}
+
+#[test]
+fn what_is_put_off_comes_later_in_its_order() {
+    let config = RingConfig { buffer_bytes: 1_000, buffers: 4, ..small() };
     let mut bench = bench(config);
     let (mut clients, mut seen) = connected(&mut bench, 1);
     let sent: Vec<u8> = (0..20_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     clients[0].write_all(&sent).unwrap();
     clients[0].shutdown(std::net::Shutdown::Write).unwrap();
-    let scratch = Scratch::new("ring-put-off");
-    bench.ring.write_file(scratch.open(), 0, 4_096, |_| ()).unwrap();
     let since = Instant::now();
-    while seen.written.is_empty() || !bench.ring.has_put_off() {
+    while !bench.ring.has_put_off() {
         assert!(since.elapsed() < DEADLINE, "{:?}", bench.ring);
         let mut note = |_: &mut Connections, event: RingEvent<'_>| seen.note(event);
         bench.ring.poll_without_receiving(&mut note).unwrap();

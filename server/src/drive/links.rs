@@ -64,7 +64,7 @@ impl Links {
             }
             RingEvent::Writable { conn } => node.on_writable(peer(conn)),
             // The log's write is no socket's.
-            RingEvent::TurnedAway { .. } | RingEvent::Written { .. } => {}
+            RingEvent::TurnedAway { .. } => {}
             RingEvent::AcceptFailed { errno, retry_ms, .. } => {
                 let error = std::io::Error::from_raw_os_error(errno);
                 tracing::warn!("accepting failed: {error}; tried again in {retry_ms} ms");

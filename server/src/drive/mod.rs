@@ -31,7 +31,7 @@ use crate::config::Latency;
 use crate::desk::mail::{DeskMail, StageLatency};
 use crate::node::{MeshMail, Node};
 use crate::ring::{Connections, ListenerId, Ring, RingError, RingEvent, WakeBy};
-use crate::runtime::{DoorbellListener, HugeMemory, RuntimeError, ShardRuntime};
+use crate::runtime::{DoorbellListener, HugeMemory, RuntimeError, ShardRuntime, Woken};
 use crate::store::StoreError;
 use facts::FixedFacts;
 use links::Links;
@@ -118,7 +118,7 @@ impl Driver {
         report.more |= self.send_mesh() | self.node.has_held();
         if let Some(log) = &mut self.log {
             let awaited = self.node.has_durable_waiters();
-            let log = log.turn(&mut self.node, &mut self.ring, awaited)?;
+            let log = log.turn(&mut self.node, awaited)?;
             report.due |= log.more;
             report.within = log.within;
         }
@@ -131,25 +131,21 @@ impl Driver {
 
     /// What the ring says; no bytes while the log or another shard is behind.
     fn poll(&mut self) -> Result<TurnReport, DriveError> {
-        if let Some(log) = &self.log {
+        if let Some(log) = &mut self.log {
             self.node.set_now_us(log.now_us());
+            log.hear(&mut self.node)?;
         }
         let mesh_is_full = self.node.is_congested();
         let holds_back = mesh_is_full || self.node.is_log_congested();
-        let mut written = None;
         let (node, links) = (&mut self.node, &mut self.links);
-        let mut on_event = |connections: &mut Connections, event: RingEvent<'_>| match event {
-            RingEvent::Written { result } => written = Some(result),
-            event => links.on_event(node, connections, event),
+        let mut on_event = |connections: &mut Connections, event: RingEvent<'_>| {
+            links.on_event(node, connections, event);
         };
         let polled = if holds_back {
             self.ring.poll_without_receiving(&mut on_event)?
         } else {
             self.ring.poll(&mut on_event)?
         };
-        if let (Some(log), Some(result)) = (&mut self.log, written) {
-            log.on_written(&mut self.node, result)?;
-        }
         Ok(TurnReport {
             bytes: polled.received_bytes,
             completions: polled.completions,
@@ -234,7 +230,7 @@ impl Driver {
             Nap::None => self.yield_sometimes(runtime).await,
             Nap::Timer(duration) => {
                 self.ring.prepare_sleep(WakeBy::Timer)?;
-                runtime.nap(duration);
+                self.sleep_to_the_beat(runtime, Instant::now() + duration)?;
                 self.yield_sometimes(runtime).await;
             }
             Nap::Doorbell(limit) => {
@@ -250,6 +246,39 @@ impl Driver {
         Ok(())
     }
 
+    /// Deaf to sockets, but not to the disk: who waits for a commit hears of it when it is done.
+    fn sleep_to_the_beat(
+        &mut self,
+        runtime: &ShardRuntime,
+        beat: Instant,
+    ) -> Result<(), DriveError> {
+        loop {
+            let left = beat.saturating_duration_since(Instant::now());
+            let is_writing = self.log.as_ref().is_some_and(LogDrive::is_writing);
+            if !is_writing || !self.node.has_durable_waiters() {
+                runtime.nap(left);
+                return Ok(());
+            }
+            if self.doorbell.wait_or(left)? == Woken::Elapsed {
+                return Ok(());
+            }
+            self.answer_commit()?;
+        }
+    }
+
+    /// Between turns: acknowledges what a commit has made durable, and begins the next one.
+    fn answer_commit(&mut self) -> Result<(), DriveError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        self.node.set_now_us(log.now_us());
+        if log.hear(&mut self.node)? {
+            self.links.flush(&mut self.node, self.ring.connections_mut());
+            let awaited = self.node.has_durable_waiters();
+            log.turn(&mut self.node, awaited)?;
+            self.send_mesh();
+        }
+        Ok(())
+    }
+
     /// The executor's own affairs, such as the doorbell's read, must not wait for ever.
     async fn yield_sometimes(&self, runtime: &ShardRuntime) {
         if self.turns.is_multiple_of(TURNS_PER_YIELD) {
@@ -257,9 +286,9 @@ impl Driver {
         }
     }
 
-    fn mailboxes_are_empty(&self) -> bool {
+    fn mailboxes_are_empty(&mut self) -> bool {
+        let done = self.log.as_mut().is_some_and(LogDrive::has_done);
         let mesh = || self.mesh.iter().flatten().all(|port| port.from.is_empty());
-        let done = self.log.as_ref().is_some_and(LogDrive::has_done);
         // What is held back is not looked at before the disk has answered.
         self.desk.is_empty() && !done && (self.holds_back || mesh())
     }
@@ -291,18 +320,9 @@ impl Driver {
         let Some(mut log) = self.log.take() else { return Ok(()) };
         log.stop_snapshots();
         let since = Instant::now();
-        let mut written = None;
         loop {
-            let mut on_event = |_: &mut Connections, event: RingEvent<'_>| {
-                if let RingEvent::Written { result } = event {
-                    written = Some(result);
-                }
-            };
-            self.ring.poll_without_receiving(&mut on_event)?;
-            if let Some(result) = written.take() {
-                log.on_written(&mut self.node, result)?;
-            }
-            log.turn(&mut self.node, &mut self.ring, true)?;
+            log.hear(&mut self.node)?;
+            log.turn(&mut self.node, true)?;
             if log.is_written(&mut self.node) {
                 return log.close();
             }
@@ -311,8 +331,7 @@ impl Driver {
                 return Ok(());
             }
             self.doorbell.arm();
-            let quiet = self.ring.prepare_sleep(WakeBy::Doorbell)?;
-            if quiet && !log.has_done() {
+            if !log.has_done() {
                 self.doorbell.wait_or(FINISH_LOOK)?;
             } else {
                 self.doorbell.disarm();

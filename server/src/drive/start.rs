@@ -19,7 +19,6 @@ use crate::node::{Node, NodeConfig, Vnodes};
 use crate::programs::ShardPrograms;
 use crate::ring::{Ring, RingConfig};
 use crate::runtime::{Doorbell, DoorbellListener, DoorbellRinger, HugeMemory, ShardRuntime};
-use crate::store::limits::COMMIT_BYTES_MAX;
 use crate::store::{Progress, RealDisk, Recovered, RecoveryPhase, ShardRecovery};
 use socket2::Socket;
 use std::net::SocketAddr;
@@ -27,7 +26,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trendsrv_proto::ShardAddress;
-use trendsrv_shard::log::RECORD_BYTES_MAX;
 use trendsrv_shard::{
     EARLY_MAX_DEFAULT, SAMPLE_BYTES_MAX_DEFAULT, Shard, ShardConfig, index_words,
 };
@@ -113,18 +111,16 @@ impl ShardStart {
             }
         };
         pass(&self.steps, &self.gate, Step::Recovered)?;
-        let ringer = self.doorbell.ringer();
         let log = match recovered {
             None => None,
             Some((folder, every, recovered)) => {
                 let opened = recovered.begin(&mut shard)?;
-                Some(LogDrive::start(self.shard, &folder, opened, every, ringer)?)
+                Some(LogDrive::start(self.shard, &folder, opened, every, &self.doorbell)?)
             }
         };
         let doorbell = DoorbellListener::new(&self.doorbell);
         let connections_max = u32::try_from(self.config.connections_max).unwrap_or(u32::MAX);
-        let write_bytes_max = if log.is_some() { WRITE_BYTES_MAX } else { 0 };
-        let ring_config = RingConfig { connections_max, write_bytes_max, ..RingConfig::default() };
+        let ring_config = RingConfig { connections_max, ..RingConfig::default() };
         let mut ring = Ring::new(ring_config, &self.doorbell)?;
         let mut listeners = Vec::with_capacity(self.listeners.len());
         for listener in self.listeners {
@@ -243,10 +239,6 @@ fn make_shard(
     Ok(Shard::new(shard_config, &window_config, windows, index, host)?)
 }
 
-/// The largest commit: a batch of records and its padding.
-#[expect(clippy::cast_possible_truncation, reason = "a few MiB, asserted below")]
-const WRITE_BYTES_MAX: u32 = (2 * COMMIT_BYTES_MAX) as u32;
-const _: () = assert!(RECORD_BYTES_MAX + 2 * 4_096 <= 2 * COMMIT_BYTES_MAX);
 /// Between two words about a recovery.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Credit beyond the initial one that all connections of a shard may share.

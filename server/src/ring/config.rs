@@ -27,8 +27,6 @@ pub struct RingConfig {
     pub accept_retry_ms_min: u32,
     /// The longest pause of a listener that ran out of descriptors.
     pub accept_retry_ms_max: u32,
-    /// Bytes of one write to a file; 0 when the ring writes none.
-    pub write_bytes_max: u32,
 }
 
 impl Default for RingConfig {
@@ -46,7 +44,6 @@ impl Default for RingConfig {
             bytes_per_turn_max: 384 << 10,
             accept_retry_ms_min: 10,
             accept_retry_ms_max: 1_000,
-            write_bytes_max: 0,
         }
     }
 }
@@ -58,7 +55,7 @@ impl RingConfig {
         let queues = self.submissions as usize * 64 + self.completions as usize * 16;
         let table = self.connections_max as usize * CONNECTION_BYTES;
         let waiting = self.accept_backlog_max as usize * ACCEPTED_BYTES;
-        buffers + queues + table + waiting + self.write_bytes_max as usize
+        buffers + queues + table + waiting
     }
 
     /// Refuses sizes the kernel or the tokens cannot express.

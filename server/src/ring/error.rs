@@ -27,7 +27,7 @@ pub enum RingError {
         listeners_max: u32,
     },
 
-    /// A write beyond `write_bytes_max`.
+    /// A write beyond the file ring's `bytes_max`.
     #[error("a write of {bytes} bytes, where {bytes_max} are the most")]
     WriteTooLong {
         /// Its bytes.

@@ -45,11 +45,6 @@ pub enum RingEvent<'a> {
         /// The error number.
         errno: i32,
     },
-    /// The write to a file has completed: this many bytes are on the disk, or the error number.
-    Written {
-        /// See above.
-        result: Result<usize, i32>,
-    },
     /// The socket takes bytes again, or is broken, which the next send will tell.
     Writable {
         /// Which.
@@ -108,8 +103,6 @@ pub struct RingStats {
     pub accept_failures: u64,
     /// `io_uring_enter` calls.
     pub enters: u64,
-    /// Writes to a file that completed.
-    pub writes: u64,
     /// Completions of no known operation; anything but 0 is a defect.
     pub stray: u64,
 }

@@ -1,5 +1,5 @@
-//! A shard's own io_uring: accepts, receives, tells when a socket can be written again, and writes
-//! the shard's log.
+//! A shard's own io_urings: one accepts, receives and tells when a socket can be written again; one
+//! writes the shard's log (file_ring.rs).
 //!
 //! Owns: the ring, its receive buffers, the listeners and connections of one shard, and their
 //! descriptors. Never touches: what the bytes mean, time, other shards.
@@ -19,12 +19,11 @@
 //!   reused only then, with a new generation: no completion ever reaches the wrong connection.
 //! - Bytes handed out are valid until the callback returns; no buffer is held longer.
 //! - Every table and queue has its size from [`RingConfig`] at start; polling does not allocate.
-//! - One write to a file is in flight at most; its bytes are the ring's own until it has completed.
 //! - Out of buffers or descriptors is a state to wait in, not an error and not a loop.
 
 #![allow(
     unsafe_code,
-    reason = "shares queues and buffers with the kernel: buffers.rs, file_write.rs, poll.rs"
+    reason = "shares queues and buffers with the kernel: buffers.rs, file_ring.rs, poll.rs"
 )]
 
 mod buffers;
@@ -33,7 +32,7 @@ mod connection;
 mod connections;
 mod error;
 mod event;
-mod file_write;
+mod file_ring;
 mod listener;
 mod operation;
 mod poll;
@@ -44,6 +43,7 @@ pub use connection::ConnId;
 pub use connections::{Connections, SendOutcome};
 pub use error::RingError;
 pub use event::{RingEvent, RingEvents, RingStats, Turn, WakeBy};
+pub use file_ring::FileRing;
 pub use listener::ListenerId;
 pub use poll::Ring;
 

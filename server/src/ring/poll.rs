@@ -1,10 +1,8 @@
 //! The ring itself: one `poll` tells the kernel what is wished, and hands out what happened.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{CancelBuilder, Fd, Timespec};
@@ -13,7 +11,6 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use super::buffers::BufferRing;
 use super::connection::{Life, Slot};
 use super::event::{RingEvent, RingEvents, RingStats, Turn, WakeBy};
-use super::file_write::FileWrite;
 use super::listener::{Listener, Listeners};
 use super::operation::{Last, Multishot, OneShot};
 use super::token::{Kind, Token};
@@ -27,7 +24,6 @@ pub struct Ring {
     buffers: BufferRing,
     connections: Connections,
     listeners: Listeners,
-    file_write: FileWrite,
     /// Completions of receives that nobody wanted yet. At most one a buffer and a last one a
     /// connection: a receive is armed again only once they have been handled.
     put_off: VecDeque<cqueue::Entry>,
@@ -61,7 +57,6 @@ impl Ring {
             buffers,
             connections: Connections::new(config.connections_max),
             listeners: Listeners::new(&config),
-            file_write: FileWrite::new(config.write_bytes_max),
             put_off: VecDeque::with_capacity(config.buffers.into()),
             receives: true,
             stats: RingStats::default(),
@@ -154,31 +149,6 @@ impl Ring {
         !self.put_off.is_empty() || !self.receives && self.connections.has_starved()
     }
 
-    /// Writes the `len` bytes that `fill` puts down into `file` at `offset`, and through to the
-    /// disk: `Written` says when. For a file opened with O_DIRECT offset and length are multiples
-    /// of 4,096.
-    ///
-    /// # Errors
-    /// [`RingError::WriteTooLong`] beyond `write_bytes_max`.
-    ///
-    /// # Panics
-    /// While another write is on its way: ask [`Ring::is_writing`].
-    pub fn write_file(
-        &mut self,
-        file: Arc<File>,
-        offset: u64,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), RingError> {
-        self.file_write.begin(file, offset, len, fill)
-    }
-
-    /// Whether a write to a file is on its way.
-    #[must_use]
-    pub fn is_writing(&self) -> bool {
-        self.file_write.is_busy()
-    }
-
     /// Submits what is left, then says whether the shard may sleep until `wake`.
     ///
     /// With [`WakeBy::Doorbell`], completions ring the doorbell from now until the next poll, and
@@ -216,21 +186,12 @@ impl Ring {
         let submissions = self.uring.submission();
         let waiting = !submissions.is_empty() || submissions.taskrun() || submissions.cq_overflow();
         drop(submissions);
-        let wishes = self.connections.has_wishes() || self.file_write.has_wish();
+        let wishes = self.connections.has_wishes();
         let starved = self.receives && self.connections.has_starved();
         completed || waiting || wishes || starved || self.listeners.has_work()
     }
 
     fn submit_wishes(&mut self) -> Result<(), RingError> {
-        if self.file_write.has_wish() {
-            if !make_room(&mut self.uring, &mut self.stats)? {
-                return Ok(());
-            }
-            if let Some(write) = self.file_write.submit() {
-                let token = Token { kind: Kind::FileWrite, index: 0, generation: 0 };
-                push(&mut self.uring.submission(), &write.user_data(token.encode()));
-            }
-        }
         for (index, listener) in self.listeners.wishes() {
             if !make_room(&mut self.uring, &mut self.stats)? {
                 return Ok(());
@@ -268,12 +229,6 @@ impl Ring {
             Kind::Cancel => {}
             Kind::Accept => self.on_accept(listener, completion, consumer),
             Kind::AcceptRetry => self.listeners.retry_ended(listener),
-            Kind::FileWrite => {
-                self.file_write.ended();
-                self.stats.writes += 1;
-                let result = usize::try_from(completion.result()).map_err(|_| -completion.result());
-                consumer.on_event(&mut self.connections, RingEvent::Written { result });
-            }
         }
     }
 
@@ -401,7 +356,6 @@ impl Drop for Ring {
             .uring
             .submitter()
             .register_sync_cancel(Some(Timespec::new().sec(1)), CancelBuilder::any());
-        self.file_write.abandon();
     }
 }
 

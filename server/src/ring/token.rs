@@ -30,8 +30,6 @@ pub(super) enum Kind {
     Accept,
     /// The pause of a listener that ran out of descriptors.
     AcceptRetry,
-    /// The write to a file.
-    FileWrite,
 }
 
 impl Token {
@@ -43,7 +41,6 @@ impl Token {
             Kind::Cancel => 3,
             Kind::Accept => 4,
             Kind::AcceptRetry => 5,
-            Kind::FileWrite => 6,
         };
         kind << 56 | u64::from(self.index) << 32 | u64::from(self.generation)
     }
@@ -56,7 +53,6 @@ impl Token {
             3 => Kind::Cancel,
             4 => Kind::Accept,
             5 => Kind::AcceptRetry,
-            6 => Kind::FileWrite,
             _ => return None,
         };
         let index = u32::try_from(token >> 32 & u64::from(INDEX_MAX)).ok()?;
@@ -71,14 +67,7 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_was_sent() {
-        let kinds = [
-            Kind::Receive,
-            Kind::Write,
-            Kind::Cancel,
-            Kind::Accept,
-            Kind::AcceptRetry,
-            Kind::FileWrite,
-        ];
+        let kinds = [Kind::Receive, Kind::Write, Kind::Cancel, Kind::Accept, Kind::AcceptRetry];
         for kind in kinds {
             for (index, generation) in [(0, 0), (INDEX_MAX, u32::MAX), (77, 1 << 31)] {
                 let token = Token { kind, index, generation };

@@ -115,7 +115,7 @@ pub enum Woken {
 
 /// The waiting side, kept by the shard for its whole life.
 ///
-/// It blocks the shard's thread in `poll(2)`: the thread has one task, which has nothing else to
+/// It blocks the shard's thread in `ppoll(2)`: the thread has one task, which has nothing else to
 /// do. Awaiting the eventfd through the executor lost a wake-up once in some hundred runs.
 #[derive(Debug)]
 pub struct DoorbellListener {
@@ -154,12 +154,16 @@ impl DoorbellListener {
         let mut eventfd = &self.shared.eventfd;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            // Rounded up: a wait of less than a millisecond must not become a busy loop.
-            let left_ms = i32::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX);
+            let left = libc::timespec {
+                tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
             let fd = eventfd.as_raw_fd();
             let mut wanted = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-            // SAFETY: one valid pollfd, which the call may write until it returns.
-            match unsafe { libc::poll(&raw mut wanted, 1, left_ms) } {
+            // SAFETY: one valid pollfd, which the call may write until it returns; no signal mask.
+            let ready =
+                unsafe { libc::ppoll(&raw mut wanted, 1, &raw const left, std::ptr::null()) };
+            match ready {
                 0 => return Ok(Woken::Elapsed),
                 1 => {
                     // Readable, and read by nobody else, so this does not block.

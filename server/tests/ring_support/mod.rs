@@ -205,9 +205,7 @@ impl RingEvents for Echo {
                 self.flush(connections, conn);
             }
             RingEvent::Closed { .. } => self.closed += 1,
-            RingEvent::TurnedAway { .. }
-            | RingEvent::AcceptFailed { .. }
-            | RingEvent::Written { .. } => {}
+            RingEvent::TurnedAway { .. } | RingEvent::AcceptFailed { .. } => {}
         }
     }
 }

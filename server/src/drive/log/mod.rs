@@ -1,11 +1,11 @@
-//! One shard's log on its way to the disk: commits by the ring, everything else by a helper.
+//! One shard's log on its way to the disk: commits by a ring, everything else by a helper.
 //!
 //! Owns the segment at hand, the helper's thread and the snapshots. Never decides when a commit is
 //! due or what is durable: [`Committer`] does.
 //!
 //! ```text
-//!   turn:  ring says Written ─▶ Committer ─▶ node.on_durable ─▶ acknowledgements of this turn
-//!          helper's Dones ─▶ Committer, room, snapshots
+//!   hear:  ring's write has ended ─▶ Committer ─▶ node.on_durable ─▶ acknowledgements
+//!   turn:  helper's Dones ─▶ Committer, room, snapshots
 //!          Committer.next_chore ─▶ helper        Committer.next_write ─▶ ring
 //! ```
 //!
@@ -18,8 +18,9 @@ mod snapshots;
 use super::DriveError;
 use crate::desk::answer::{Counter, Level};
 use crate::node::{DURABLE_WAITERS_MAX, Node, NodeStats, latencies};
-use crate::ring::Ring;
-use crate::runtime::DoorbellRinger;
+use crate::ring::FileRing;
+use crate::runtime::Doorbell;
+use crate::store::limits::COMMIT_BYTES_MAX;
 use crate::store::{Committer, Done, Opened, RealDisk, StoreError};
 use hdrhistogram::Histogram;
 use helper::Helper;
@@ -30,13 +31,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use trendsrv_shard::log::LogSpace;
+use trendsrv_shard::log::{LogSpace, RECORD_BYTES_MAX};
 use trendsrv_shard::{Memory, Programs};
 
 /// See the module header.
 #[derive(Debug)]
 pub(super) struct LogDrive {
     disk: RealDisk,
+    ring: FileRing,
     committer: Committer,
     helper: Helper,
     snapshots: Snapshots,
@@ -75,14 +77,15 @@ impl LogDrive {
         folder: &Path,
         opened: Opened<RealDisk>,
         snapshot_interval: Duration,
-        ringer: DoorbellRinger,
+        doorbell: &Doorbell,
     ) -> Result<Self, DriveError> {
         let Opened { committer, chores, .. } = opened;
         let spares = chores.spares() as u64;
-        let helper = Helper::start(shard, chores, ringer).map_err(DriveError::Helper)?;
+        let helper = Helper::start(shard, chores, doorbell.ringer()).map_err(DriveError::Helper)?;
         let began = Instant::now();
         Ok(Self {
             disk: RealDisk::new(folder),
+            ring: FileRing::new(WRITE_BYTES_MAX, doorbell)?,
             committer,
             helper,
             snapshots: Snapshots::new(snapshot_interval, began),
@@ -100,13 +103,13 @@ impl LogDrive {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// The ring has written a commit, or has not.
-    pub(super) fn on_written<P: Programs, M: Memory>(
+    /// Hears what became of the commit on its way; returns whether it has come to its end.
+    pub(super) fn hear<P: Programs, M: Memory>(
         &mut self,
         node: &mut Node<P, M>,
-        result: Result<usize, i32>,
-    ) -> Result<(), DriveError> {
-        let Some(log) = node.log() else { return Ok(()) };
+    ) -> Result<bool, DriveError> {
+        let Some(result) = self.ring.ended() else { return Ok(false) };
+        let Some(log) = node.log() else { return Ok(false) };
         let written = result.map_err(io::Error::from_raw_os_error);
         self.counts.commit_bytes += *written.as_ref().unwrap_or(&0) as u64;
         let durable = self.committer.on_written(written, log).inspect_err(|_| {
@@ -114,14 +117,18 @@ impl LogDrive {
         })?;
         self.commits.saturating_record(self.now_us().saturating_sub(self.write_began_us));
         node.on_durable(durable);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a commit is on its way.
+    pub(super) const fn is_writing(&self) -> bool {
+        self.ring.is_busy()
     }
 
     /// The end of a turn: what the helper has done, what it is asked for, and the next commit.
     pub(super) fn turn<P: Programs, M: Memory>(
         &mut self,
         node: &mut Node<P, M>,
-        ring: &mut Ring,
         awaited: bool,
     ) -> Result<LogTurn, DriveError> {
         while let Some(done) = self.helper.next_done() {
@@ -133,7 +140,7 @@ impl LogDrive {
                 return Err(self.why_gone());
             }
         }
-        self.write(node, ring, now_us, awaited)?;
+        self.write(node, now_us, awaited)?;
         let durable = self.committer.durable();
         let more = self.snapshots.turn(node, &self.helper, Instant::now(), durable);
         let due_us = self.committer.due_us();
@@ -141,9 +148,9 @@ impl LogDrive {
         Ok(LogTurn { more, within })
     }
 
-    /// Whether the helper has done something that nobody has looked at.
-    pub(super) fn has_done(&self) -> bool {
-        self.helper.has_done()
+    /// Whether the helper or the disk has done something that nobody has looked at.
+    pub(super) fn has_done(&mut self) -> bool {
+        self.helper.has_done() || self.ring.has_ended()
     }
 
     /// No more snapshots: the server ends.
@@ -252,7 +259,6 @@ impl LogDrive {
     fn write<P: Programs, M: Memory>(
         &mut self,
         node: &mut Node<P, M>,
-        ring: &mut Ring,
         now_us: u64,
         awaited: bool,
     ) -> Result<(), DriveError> {
@@ -271,7 +277,7 @@ impl LogDrive {
                 file
             }
         };
-        ring.write_file(file, write.offset, write.len(), |memory| write.copy_to(memory))?;
+        self.ring.write(file, write.offset, write.len(), |memory| write.copy_to(memory))?;
         self.write_began_us = now_us;
         Ok(())
     }
@@ -294,3 +300,8 @@ fn open_segment(path: &Path) -> Result<(File, bool), DriveError> {
         DriveError::Store(StoreError::Io { what: "open", path, source })
     })
 }
+
+/// The largest commit: a batch of records and its padding.
+#[expect(clippy::cast_possible_truncation, reason = "a few MiB, asserted below")]
+const WRITE_BYTES_MAX: u32 = (2 * COMMIT_BYTES_MAX) as u32;
+const _: () = assert!(RECORD_BYTES_MAX + 2 * 4_096 <= 2 * COMMIT_BYTES_MAX);
