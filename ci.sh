@@ -18,6 +18,8 @@ usage: ./ci.sh LANE [N]…
   fuzz         each fuzz target for FUZZ_SECONDS (default 20)   needs nightly, cargo-fuzz
   sim [N]      N simulated worlds (default 1000), which end
                with `N worlds, V violations`; takes SEED=
+  cycles [N]   N crashes and recoveries of simulated logs
+               (default 100000); takes SEED=
   crash [N]    kill -9 of the real binary under load, N times   needs io_uring, a disk with O_DIRECT
                (default 20); takes SEED=
   faults [N]   the same on a disk that forgets, fails, is full  needs FUSE and the right to mount
@@ -226,6 +228,19 @@ counting() {
   env RUST_BACKTRACE=0 "$variable=$count" cargo test --locked -p trendsrv-server --lib \
     "store::tests::lanes::$test" -- --exact --nocapture 2>&1 | tee "$out"
   grep -E "^$count (flips|cycles), " "$out" | tail -n 1
+}
+
+# Shards, their logs and a simulated disk, without anything around them.
+lane_cycles() {
+  local cycles=${1:-100000} out code=0
+  say "SEED=${SEED:-1}"
+  out=$(mktemp)
+  # Expanded now: the function's variable is gone when the trap runs.
+  trap "rm -f '$out'" EXIT
+  SEED=${SEED:-1} CYCLES=$cycles cargo test --locked -p trendsrv-server --test sim -- \
+    --ignored --exact cycles_of_the_lane --nocapture | tee "$out" || code=$?
+  grep -E '^[0-9]+ cycles, [0-9]+ violations$' "$out" | tail -1
+  return "$code"
 }
 
 [ $# -gt 0 ] || {

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types, reason = "the store wants a disk that may go to another thread")]
 
 mod client;
+mod cycles;
 mod dice;
 mod disk;
 mod oracle;
@@ -70,6 +71,28 @@ fn worlds_of_the_lane() {
     println!("{all:?}");
     println!("{worlds} worlds, {violations} violations");
     assert_eq!(violations, 0);
+}
+
+#[test]
+fn what_was_durable_is_recovered_once_over_many_crashes() {
+    let counts = cycles::run(1, 1_000).unwrap();
+    println!("{counts:?}");
+    assert!(counts.durable > 1_000 && counts.sent_again > 500, "nothing was tried: {counts:?}");
+    assert!(counts.replayed > 5_000 && counts.torn > 5, "nothing was lost: {counts:?}");
+}
+
+/// The lane: `CYCLES` crashes and recoveries from `SEED` on.
+#[test]
+#[ignore = "run by ./ci.sh cycles"]
+fn cycles_of_the_lane() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let cycles = number("CYCLES", 100_000);
+    let ran = cycles::run(number("SEED", 1), cycles);
+    println!("{ran:?}");
+    println!("{cycles} cycles, {} violations", u64::from(ran.is_err()));
+    assert!(ran.is_ok());
 }
 
 #[test]

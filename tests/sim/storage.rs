@@ -66,7 +66,7 @@ pub(crate) fn recover(
     let (mut shards, mut logs, mut facts) = (Vec::new(), Vec::new(), Vec::new());
     for (mut shard, recovered) in read {
         let Opened { committer, chores, facts: found } = recovered.begin(&mut shard)?;
-        let empty = shard_of(plan, grid, 1);
+        let empty = plan.planted.map(|_| shard_of(plan, grid, 1));
         logs.push(LogDrive::new(plan, disk.clone(), (committer, chores), empty));
         shards.push(shard);
         facts.push(found);
@@ -90,8 +90,8 @@ pub(crate) struct LogDrive {
     pub(crate) at_work: bool,
     flight: Option<Flight>,
     snapshots: Snapshots,
-    /// A shard without any mark.
-    empty: SimShard,
+    /// A shard without any mark, for whoever plants that.
+    empty: Option<SimShard>,
     pub(crate) commits: u64,
     pub(crate) published: u64,
 }
@@ -142,7 +142,7 @@ impl LogDrive {
         plan: &Plan,
         disk: PlantedDisk,
         (committer, chores): (Committer, Chores<PlantedDisk>),
-        empty: SimShard,
+        empty: Option<SimShard>,
     ) -> Self {
         let every_us = plan.disk.snapshot_every_us;
         let snapshots =
@@ -336,10 +336,11 @@ impl LogDrive {
         match self.snapshots.stage {
             Stage::Idle | Stage::Waiting => return false,
             Stage::Vnode(VNODES) => {
-                let lsn = if self.planted == Some(Planted::MarksMissing) {
-                    empty_marks(&self.empty, node.shard_mut(), &mut bytes)
-                } else {
-                    node.shard_mut().snapshot_marks(&mut bytes)
+                let lsn = match &self.empty {
+                    Some(empty) if self.planted == Some(Planted::MarksMissing) => {
+                        empty_marks(empty, node.shard_mut(), &mut bytes)
+                    }
+                    _ => node.shard_mut().snapshot_marks(&mut bytes),
                 };
                 self.ask(SnapshotPart::Section(Section { of: SectionOf::Marks, lsn, bytes }));
                 self.snapshots.stage = Stage::End;
