@@ -25,8 +25,6 @@ usage: ./ci.sh LANE [N]…
   faults [N]   the same on a disk that forgets, fails, is full  needs FUSE and the right to mount
   flips [N]    single bits of a data directory flipped,         needs nothing more; takes SEED=
                N of them (default 10000)
-  log-crashes [N]  servers over a disk in memory that die at any  needs nothing more; takes SEED=
-               step and come back, N times (default 100000)
 
 The lane icount arrives with what it tests.
 END
@@ -135,7 +133,7 @@ bench() {
 }
 
 # The way out of glommio 0.9, kept open: the same server over the fork. The checkout stays as
-# it is; the copy is built in a folder of its own (FORK_DIR keeps it between runs).
+# it is; the copy lies in a folder of its own (FORK_DIR keeps it between runs).
 lane_fork() {
   local copy=${FORK_DIR:-}
   if [ -z "$copy" ]; then
@@ -145,11 +143,12 @@ lane_fork() {
   fi
   rm -rf "$copy/tree"
   mkdir -p "$copy/tree"
-  tar --exclude=./target --exclude=./.git -cf - . | tar -xf - -C "$copy/tree"
+  tar --exclude=target --exclude=./.git -cf - . | tar -xf - -C "$copy/tree"
+  # All that does not depend on glommio is built already.
+  export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
   cd "$copy/tree"
   sed -i 's/^glommio = .*/glommio = { package = "glommio-ng", version = "0.12" }/' \
     server/Cargo.toml
-  export CARGO_TARGET_DIR="$copy/target"
   cargo tree -p trendsrv-server -i glommio-ng --depth 1
   cargo test -p trendsrv-server --test 'ring_*'
 }
@@ -212,22 +211,13 @@ lane_sim() {
 }
 
 lane_flips() {
-  counting flips FLIPS "${1:-10000}"
-}
-
-lane_log_crashes() {
-  counting log_cycles LOG_CYCLES "${1:-100000}"
-}
-
-# Runs one test that counts so far; its count is the last line.
-counting() {
-  local test=$1 variable=$2 count=$3 out
+  local flips=${1:-10000} out
   out=$(mktemp)
   # Expanded now: the function's variable is gone when the trap runs.
   trap "rm -f '$out'" EXIT
-  env RUST_BACKTRACE=0 "$variable=$count" cargo test --locked -p trendsrv-server --lib \
-    "store::tests::lanes::$test" -- --exact --nocapture 2>&1 | tee "$out"
-  grep -E "^$count (flips|cycles), " "$out" | tail -n 1
+  FLIPS=$flips RUST_BACKTRACE=0 cargo test --locked -p trendsrv-server --lib \
+    store::tests::lanes::flips -- --exact --nocapture 2>&1 | tee "$out"
+  grep -E "^$flips flips, " "$out" | tail -n 1
 }
 
 # Shards, their logs and a simulated disk, without anything around them.

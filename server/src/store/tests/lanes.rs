@@ -1,6 +1,6 @@
 //! As many random lives, deaths and flipped bits as one has time for; a few of them in every run.
 //!
-//! `LOG_CYCLES=N` and `FLIPS=N` say how many, `SEED=S` which. The last line of each is its count.
+//! `LOG_CYCLES=N` and `FLIPS=N` say how many, `SEED=S` which.
 
 use super::bed::Bed;
 use super::mem_disk::{Keeps, MemDisk};
