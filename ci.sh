@@ -112,7 +112,7 @@ lane_bench_smoke() {
   load "$out/observe-pass" --scenario 100k-run16 --program observe-pass ||
     fail "program observe-pass"
   # Exit code 3: every answer was right; the throughput of so small a load proves nothing.
-  for scenario in hostile hostile-burn; do
+  for scenario in hostile hostile-burn durability; do
     load "$out/$scenario" --scenario "$scenario" || [ $? -eq 3 ] || fail "scenario $scenario"
   done
 }
