@@ -205,7 +205,7 @@ lane_sim() {
   # Expanded now: the function's variable is gone when the trap runs.
   trap "rm -f '$out'" EXIT
   SEED=${SEED:-1} OTHER_SEED=$other WORLDS=$worlds cargo test --locked -p trendsrv-server \
-    --test sim -- --ignored --exact worlds_of_the_lane --nocapture | tee "$out" || code=$?
+    --test sim -- --exact worlds_of_the_lane --nocapture | tee "$out" || code=$?
   grep -E '^[0-9]+ worlds, [0-9]+ violations$' "$out" | tail -1
   return "$code"
 }
@@ -228,7 +228,7 @@ lane_cycles() {
   # Expanded now: the function's variable is gone when the trap runs.
   trap "rm -f '$out'" EXIT
   SEED=${SEED:-1} CYCLES=$cycles cargo test --locked -p trendsrv-server --test sim -- \
-    --ignored --exact cycles_of_the_lane --nocapture | tee "$out" || code=$?
+    --exact cycles_of_the_lane --nocapture | tee "$out" || code=$?
   grep -E '^[0-9]+ cycles, [0-9]+ violations$' "$out" | tail -1
   return "$code"
 }
