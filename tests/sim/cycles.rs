@@ -217,7 +217,7 @@ impl Bed {
             self.disk.restart();
         }
         self.sent.values_mut().for_each(|sent| sent.lsn = None);
-        self.oracle.crashed();
+        self.oracle.crashed(false);
         Ok(())
     }
 

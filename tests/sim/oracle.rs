@@ -43,6 +43,9 @@ pub(crate) struct Sent {
     durable: bool,
     /// A crash left open whether it is counted: the next answer says so for good.
     open: bool,
+    /// Its producer held it when a server died that had applied parts without logging them: it may
+    /// be among those, and its number is known as counted all the same.
+    unlogged: bool,
 }
 
 /// An event that is not pushed yet.
@@ -107,8 +110,10 @@ pub(crate) struct Oracle {
     acks: u64,
     /// The largest version that each client was told of each tenant.
     versions: BTreeMap<(usize, usize), u64>,
-    /// Events seen counted in any answer.
-    pub(crate) seen: BTreeSet<EventId>,
+    /// Topics whose names were told.
+    named: BTreeSet<TopicId>,
+    /// A topic that had a name has it still.
+    pub(crate) names_stay: bool,
 }
 
 impl Oracle {
@@ -122,8 +127,16 @@ impl Oracle {
             let (id, topics) = (TenantId::of(&name), topics.collect());
             TenantBook { name, id, topics, events: Vec::new() }
         });
-        let (tenants, events, seen) = (tenants.collect(), Vec::new(), BTreeSet::new());
-        Self { grid, clock, tenants, events, acks: 0, versions: BTreeMap::new(), seen }
+        Self {
+            grid,
+            clock,
+            tenants: tenants.collect(),
+            events: Vec::new(),
+            acks: 0,
+            versions: BTreeMap::new(),
+            named: BTreeSet::new(),
+            names_stay: false,
+        }
     }
 
     /// An event of these topics, which are different; `None` when one of them has all it can tell
@@ -159,6 +172,7 @@ impl Oracle {
             must_since: None,
             durable: false,
             open: false,
+            unlogged: false,
         });
         id
     }
@@ -168,6 +182,10 @@ impl Oracle {
         self.acks += 1;
         let event = &mut self.events[id];
         event.waiting = false;
+        if event.unlogged && !durable {
+            event.open = event.may;
+            return;
+        }
         event.must_since.get_or_insert(self.acks);
         event.durable |= durable;
     }
@@ -224,9 +242,12 @@ impl Oracle {
         }
     }
 
-    /// The server is gone; what its log held comes back.
-    pub(crate) fn crashed(&mut self) {
+    /// The server is gone; what its log held comes back. `unlogged`: not all was in its log.
+    pub(crate) fn crashed(&mut self, unlogged: bool) {
+        // Nobody acknowledges a name.
+        self.named.clear();
         for event in &mut self.events {
+            event.unlogged |= unlogged && event.waiting;
             if !event.durable {
                 event.must_since = None;
                 event.open = event.may && !event.waiting;
@@ -269,7 +290,8 @@ impl Oracle {
         self.check_time(answer, &counted, moment).map_err(|why| format!("{who}: {why}"))?;
         self.check_events(tenant, head.as_of_ms, &counted, moment)
             .map_err(|why| format!("{who}: {why}"))?;
-        self.seen.extend(counted);
+        let named = answer.topics.iter().filter(|row| !row.name.is_empty());
+        self.named.extend(named.map(|row| row.topic));
         Ok(())
     }
 
@@ -304,6 +326,12 @@ impl Oracle {
             };
             if !row.name.is_empty() && row.name != topic.name {
                 return Err(format!("{:?} is called {:?}", topic.name, row.name));
+            }
+            if row.name.is_empty() && self.names_stay && self.named.contains(&row.topic) {
+                return Err(format!("{:?} has lost its name", topic.name));
+            }
+            if !row.sample.is_empty() && !row.sample.contains(&topic.name) {
+                return Err(format!("{:?} has a sample of another: {:?}", topic.name, row.sample));
             }
             if row.low != row.count || row.high != row.count {
                 return Err(format!("{:?} is not certain: {row:?}", topic.name));

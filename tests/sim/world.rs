@@ -22,7 +22,7 @@ use crate::wire::Wire;
 use std::collections::BTreeMap;
 use trendsrv_client::{Answer, SessionConfig};
 use trendsrv_proto::{Clock, Rank};
-use trendsrv_server::store::StoreError;
+use trendsrv_server::store::{StoreError, inspect};
 use trendsrv_shard::Grid;
 
 /// How a world went.
@@ -219,6 +219,8 @@ impl World {
             // What one answer has shown, every later one shows, too.
             for death in [Death::PowerCut, Death::PowerCut, Death::Stopped, Death::Killed] {
                 self.end(death, "at the end");
+                let all = self.heirs.last() == Some(&Heir::All);
+                self.oracle.names_stay = death == Death::Stopped && all;
                 self.heal()?;
                 self.judge_all()?;
             }
@@ -383,11 +385,18 @@ impl World {
             self.shards = self.dice.size(1..=4);
             self.summary.reshards += 1;
         }
+        let looked = self.flip.is_some() || self.life.is_multiple_of(3);
+        let seen = looked.then(|| look(disk));
         if !self.healing && self.dice.percent(self.plan.disk.dies_starting) {
             disk.stop_after(self.dice.of(0..=120));
         }
         let at = (grid, self.shards, self.now_ms());
         let recovered = storage::recover(&self.plan, disk, at, &mut self.dice);
+        if let Some(Ok(seen)) = &seen
+            && !disk.is_dead()
+        {
+            agree(seen, disk, recovered.as_ref().err())?;
+        }
         let again_us = self.dice.of(10_000..=1_000_000);
         match recovered {
             Ok(recovered) => {
@@ -583,7 +592,7 @@ impl World {
         self.heirs.push(heir);
         match heir {
             Heir::Nothing => self.oracle.forgotten(),
-            Heir::Log => self.oracle.crashed(),
+            Heir::Log => self.oracle.crashed(unlogged > 0),
             Heir::All => {}
         }
         if let Some(disk) = self.disk.clone() {
@@ -866,6 +875,7 @@ impl World {
     // Questions.
 
     fn ask_any(&mut self) -> Result<(), String> {
+        self.check_bounds()?;
         let after_us = self.dice.of(1_000..=400_000);
         self.queue_in(after_us, Due::Ask);
         let index = self.dice.index(self.clients.len());
@@ -880,6 +890,19 @@ impl World {
             }
         }
         self.ask(index, tenant, 0)?;
+        Ok(())
+    }
+
+    /// What a shard holds for its connections stays within its limits.
+    fn check_bounds(&mut self) -> Result<(), String> {
+        let nodes = self.server.iter_mut().flat_map(|server| &mut server.nodes);
+        for (shard, node) in nodes.enumerate() {
+            let stats = node.stats();
+            let (used, high, max) = stats.credit;
+            if stats.buffered_bytes > stats.buffered_max || used > high || high > max {
+                return Err(format!("shard {shard} is beyond its bounds: {stats:?}"));
+            }
+        }
         Ok(())
     }
 
@@ -1107,6 +1130,30 @@ impl World {
     fn summary(&self) -> Summary {
         let refusals = self.clients.iter().flat_map(|client| client.refusals.values()).sum();
         Summary { events: self.oracle.events.len() as u64, refusals, ..self.summary }
+    }
+}
+
+/// What `inspect` says of a directory, and the files it was asked about.
+struct Seen {
+    is_sound: bool,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+fn look(disk: &SimDisk) -> Result<Seen, StoreError> {
+    Ok(Seen { is_sound: inspect(disk)?.is_sound(), files: disk.files() })
+}
+
+/// Holds what `inspect` said against what a start made of the same directory.
+fn agree(seen: &Seen, disk: &SimDisk, refused: Option<&StoreError>) -> Result<(), String> {
+    match refused {
+        None if seen.is_sound => Ok(()),
+        None => Err("inspect finds damage in a directory that opens".to_owned()),
+        Some(error) if error.is_full() => Ok(()),
+        Some(error) if seen.is_sound => {
+            Err(format!("inspect finds a directory sound that does not open: {error}"))
+        }
+        Some(_) if seen.files == disk.files() => Ok(()),
+        Some(error) => Err(format!("a start that was refused changed files: {error}")),
     }
 }
 
