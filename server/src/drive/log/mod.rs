@@ -24,7 +24,7 @@ use crate::store::limits::COMMIT_BYTES_MAX;
 use crate::store::{Committer, Done, Opened, RealDisk, StoreError};
 use hdrhistogram::Histogram;
 use helper::Helper;
-use snapshots::Snapshots;
+use snapshots::{LogReach, Snapshots};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -141,8 +141,8 @@ impl LogDrive {
             }
         }
         self.write(node, now_us, awaited)?;
-        let durable = self.committer.durable();
-        let more = self.snapshots.turn(node, &self.helper, Instant::now(), durable);
+        let reach = LogReach { durable: self.committer.durable(), bytes: self.counts.commit_bytes };
+        let more = self.snapshots.turn(node, &self.helper, Instant::now(), reach);
         let due_us = self.committer.due_us();
         let within = due_us.map(|due_us| Duration::from_micros(due_us.saturating_sub(now_us)));
         Ok(LogTurn { more, within })

@@ -1,7 +1,7 @@
 //! Snapshots, taken in slices beside everything else.
 //!
 //! ```text
-//!   Idle ─(interval)─▶ Taking: vnode 0, 1, … 4095, marks ─▶ Waiting: for its log, its name
+//!   Idle ─(interval, or much log)─▶ Taking: vnode 0, 1, … 4095, marks ─▶ Waiting: for its log, its name
 //!     ▲                   a slice of SLICE a turn              │
 //!     └──────────────────── published, or given up ────────────┘
 //! ```
@@ -21,6 +21,8 @@ pub(super) struct Snapshots {
     /// Time from one to the next.
     pub(super) every: Duration,
     next_at: Instant,
+    /// Bytes of log that make the next one due before that.
+    next_log_bytes: u64,
     stage: Stage,
     /// Pieces on their way.
     parts: usize,
@@ -40,6 +42,15 @@ pub(super) struct SnapshotCounts {
     pub(super) published_at: Option<Instant>,
 }
 
+/// How far the log is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogReach {
+    /// The last durable record.
+    pub(super) durable: u64,
+    /// Bytes written since the server began.
+    pub(super) bytes: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Idle,
@@ -53,6 +64,7 @@ impl Snapshots {
         Self {
             every,
             next_at: now + every,
+            next_log_bytes: LOG_BYTES,
             stage: Stage::Idle,
             parts: 0,
             memory: Vec::new(),
@@ -67,14 +79,16 @@ impl Snapshots {
         node: &mut Node<P, M>,
         helper: &Helper,
         now: Instant,
-        durable: u64,
+        log: LogReach,
     ) -> bool {
-        if self.stage == Stage::Idle && now >= self.next_at {
+        let due = now >= self.next_at || log.bytes >= self.next_log_bytes;
+        if self.stage == Stage::Idle && due {
+            self.next_log_bytes = log.bytes + LOG_BYTES;
             self.begin(node, helper, now);
         }
         let until = Instant::now() + SLICE;
         while self.is_taking() && self.parts < PARTS_MAX {
-            if !self.step(node, helper, durable) || Instant::now() >= until {
+            if !self.step(node, helper, log.durable) || Instant::now() >= until {
                 break;
             }
         }
@@ -200,6 +214,9 @@ impl Snapshots {
     }
 }
 
+/// Log since the last snapshot that makes the next one due: what a start has to read, and the disk to
+/// hold. The segments it frees are used again, which spares the zeros of new ones.
+const LOG_BYTES: u64 = 1 << 30;
 /// Time of one turn that a snapshot may take, unless a single piece takes longer.
 const SLICE: Duration = Duration::from_micros(100);
 /// Pieces that wait for the disk.
