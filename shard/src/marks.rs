@@ -178,7 +178,10 @@ impl Marks {
 
     /// Whether the part with this sequence is to be applied.
     pub(crate) fn turn(&mut self, at: &Sequence) -> Turn {
-        if self.evicted > 0 && at.seq > 1 && !self.knows(at) {
+        // Frame 1 may come again, too. Only who says no hello, and so cannot begin a new epoch, is
+        // believed to begin with it.
+        let begins = at.seq == 1 && at.epoch == 0;
+        if self.evicted > 0 && !begins && !self.knows(at) {
             return Turn::Unknown;
         }
         let mark = self.mark(at.lane, at.epoch);

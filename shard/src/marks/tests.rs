@@ -301,7 +301,7 @@ applied 4    Duplicate  Duplicate  Apply      Apply      Fenced     Apply
 refused 6    Duplicate  Duplicate  Apply      Gap        Fenced     Apply
 recovered 4  Duplicate  Duplicate  Apply      Apply      Fenced     Apply
 old owner 6  Sift       Sift       Sift       Apply      Fenced     Apply
-given up     Apply      Unknown    Unknown    Unknown    Unknown    Unknown
+given up     Unknown    Unknown    Unknown    Unknown    Unknown    Unknown
 and greeted  Apply      Apply      Apply      Apply      Fenced     Apply
 ";
     assert_eq!(table, wanted, "\n{table}");
