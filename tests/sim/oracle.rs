@@ -41,8 +41,9 @@ pub(crate) struct Sent {
     pub(crate) must_since: Option<u64>,
     /// A crash does not change that.
     durable: bool,
-    /// A crash left open whether it is counted: the next answer says so for good.
-    open: bool,
+    /// A crash left open whether it is counted: the next answer says so for good. Since which
+    /// acknowledgement: an answer to an older question may be one from before.
+    open: Option<u64>,
     /// Its producer held it when a server died that had applied parts without logging them: it may
     /// be among those, and its number is known as counted all the same.
     unlogged: bool,
@@ -171,7 +172,7 @@ impl Oracle {
             may: true,
             must_since: None,
             durable: false,
-            open: false,
+            open: None,
             unlogged: false,
         });
         id
@@ -183,7 +184,7 @@ impl Oracle {
         let event = &mut self.events[id];
         event.waiting = false;
         if event.unlogged && !durable {
-            event.open = event.may;
+            event.open = event.may.then_some(self.acks);
             return;
         }
         event.must_since.get_or_insert(self.acks);
@@ -198,7 +199,10 @@ impl Oracle {
             Heir::Nothing => event.may = false,
             Heir::Log if durable => self.acked(id, true),
             Heir::All => self.acked(id, durable),
-            Heir::Log => event.open = event.may && event.must_since.is_none(),
+            Heir::Log => {
+                let open = event.may && event.must_since.is_none();
+                event.open = open.then_some(self.acks);
+            }
         }
     }
 
@@ -238,7 +242,7 @@ impl Oracle {
         for event in &mut self.events {
             event.must_since = None;
             event.may &= event.waiting;
-            event.open = false;
+            event.open = None;
         }
     }
 
@@ -250,7 +254,7 @@ impl Oracle {
             event.unlogged |= unlogged && event.waiting;
             if !event.durable {
                 event.must_since = None;
-                event.open = event.may && !event.waiting;
+                event.open = (event.may && !event.waiting).then_some(self.acks);
             }
         }
     }
@@ -453,8 +457,8 @@ impl Oracle {
                 return Err(format!("{} is {durable} and does not count", self.words(id)));
             }
             let event = &mut self.events[id];
-            if event.open {
-                event.open = false;
+            if event.open.is_some_and(|since| since <= moment.acks) {
+                event.open = None;
                 event.may = counts;
                 if counts {
                     (event.must_since, event.durable) = (Some(0), true);

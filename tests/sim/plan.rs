@@ -174,11 +174,7 @@ impl Plan {
             faults,
             disk,
         };
-        // A frame that one owner refused and another counted is known as counted only while its
-        // mark is there: few marks and little room for events ahead of the clock do not go together.
-        if plan.early_max == 4_096 {
-            plan.producers_max = later.pick(&[64, 64, 3, 2]);
-        }
+        plan.producers_max = later.pick(&[64, 64, 64, 3, 2]);
         plan
     }
 }
