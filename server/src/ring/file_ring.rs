@@ -55,6 +55,7 @@ impl FileRing {
             .submitter()
             .register_eventfd(doorbell.as_fd().as_raw_fd())
             .map_err(|error| RuntimeError::from_setup("registration of the eventfd", error))?;
+        free_workers(&uring);
         let layout = Layout::from_size_align(bytes_max as usize, ALIGNMENT)
             .expect("32 bits of bytes fit the address space");
         // SAFETY: the layout's size is not zero.
@@ -147,6 +148,20 @@ impl Drop for FileRing {
             // SAFETY: allocated with exactly this layout, freed once, and no write is on its way.
             unsafe { dealloc(buffer.as_ptr(), self.layout) };
         }
+    }
+}
+
+/// Lets the kernel's workers run on any core of the process. A write that would have to wait, if
+/// only to note the time of the change, is done by one of them, and it inherits the shard's core:
+/// there it would wait for the shard to sleep. Where the kernel refuses they stay there.
+fn free_workers(uring: &IoUring) {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let process = std::process::id().cast_signed();
+    // SAFETY: the set outlives the call and its size is its own. The main thread is never pinned.
+    let asked = unsafe { libc::sched_getaffinity(process, size_of_val(&cores), &raw mut cores) };
+    if asked == 0 {
+        let _ = uring.submitter().register_iowq_aff(&cores);
     }
 }
 
