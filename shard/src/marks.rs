@@ -255,9 +255,7 @@ impl Marks {
             // A frame that was refused elsewhere comes again on the same connection.
             None if at.lane.anonymous => !self.given_up_anonymous.may_hold(at.lane),
             None => !self.given_up.may_hold(at.lane),
-            Some(mark) => {
-                at.lane.anonymous || mark.known || mark.greeted || mark.epoch != at.epoch
-            }
+            Some(mark) => at.lane.anonymous || mark.known || mark.greeted || mark.epoch != at.epoch,
         }
     }
 
