@@ -15,7 +15,7 @@ usage: ./ci.sh LANE [N]…
                with the committed, the examples                clang, wasm-ld, node, npm
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
-  fuzz         each fuzz target for FUZZ_SECONDS (default 20)   needs nightly, cargo-fuzz
+  fuzz         each fuzz target for FUZZ_SECONDS (default 10)   needs nightly, cargo-fuzz
   sim [N]      N simulated worlds (default 1000), which end
                with `N worlds, V violations`; takes SEED=
   cycles [N]   N crashes and recoveries of simulated logs
@@ -154,7 +154,7 @@ lane_fork() {
 }
 
 lane_fuzz() {
-  local target ran=0 seconds=${FUZZ_SECONDS:-20}
+  local target ran=0 seconds=${FUZZ_SECONDS:-10}
   command -v rustup >/dev/null || skip "no rustup, so no nightly toolchain"
   rustup toolchain list | grep -q '^nightly' ||
     skip "no nightly toolchain (rustup toolchain install nightly)"
