@@ -91,14 +91,7 @@ fn tick(tenants: u64) {
             for records in records.chunks(FRAME) {
                 let span = Span { min_ms: now_ms, max_ms: now_ms };
                 let part = Part { base_ms: now_ms, span, records };
-                let origin = Origin {
-                    to: ReplyTo(0),
-                    seq: 0,
-                    sequence: None,
-                    ask_names: false,
-                    durable: false,
-                };
-                shard.on_events(now_ms, &origin, &part, &mut effects);
+                shard.on_events(now_ms, &ORIGIN, &part, &mut effects);
                 effects.clear();
             }
         }
@@ -136,15 +129,8 @@ fn count<P: Programs>(tenants: u64, seconds: u64, programs: impl Fn() -> P) {
             for records in &frames {
                 let span = Span { min_ms: now_ms, max_ms: now_ms };
                 let part = Part { base_ms: now_ms, span, records };
-                let origin = Origin {
-                    to: ReplyTo(0),
-                    seq: 0,
-                    sequence: None,
-                    ask_names: false,
-                    durable: false,
-                };
                 let frame = Instant::now();
-                shard.on_events(now_ms, &origin, &part, &mut effects);
+                shard.on_events(now_ms, &ORIGIN, &part, &mut effects);
                 effects.clear();
                 times.push(frame.elapsed());
                 events += records.len() as u64;
@@ -185,9 +171,7 @@ fn burst_after_a_pause<P: Programs>(
         for records in frames {
             let span = Span { min_ms: now_ms, max_ms: now_ms };
             let part = Part { base_ms: now_ms, span, records };
-            let origin =
-                Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };
-            shard.on_events(now_ms, &origin, &part, &mut effects);
+            shard.on_events(now_ms, &ORIGIN, &part, &mut effects);
         }
         shard.on_turn(now_ms, &mut effects);
         effects.clear();
@@ -245,3 +229,7 @@ fn frames(tenants: u64, run: usize) -> Vec<Vec<EventRecord>> {
     };
     (0..count.max(1)).map(|_| frame()).collect()
 }
+
+/// Who sends: nobody who waits.
+const ORIGIN: Origin =
+    Origin { to: ReplyTo(0), seq: 0, sequence: None, ask_names: false, durable: false };

@@ -119,6 +119,17 @@ impl World {
         let index = HeapMemory::new(index_words(config.tenants_max));
         Shard::new(config, &windows, memory, index, Counting::default()).unwrap()
     }
+
+    /// A shard after these steps, with the time and the last number.
+    fn lived(&self, steps: &[Step]) -> (TestShard, u64, u64) {
+        let (mut shard, mut now_ms, mut seq) = (self.shard(3), START_MS, 0);
+        for step in steps {
+            (now_ms, seq) = (now_ms + step.ahead_ms, seq + 1);
+            turn(&mut shard, now_ms);
+            apply_step(&mut shard, now_ms, seq, step);
+        }
+        (shard, now_ms, seq)
+    }
 }
 
 /// Events of a step: those of topics past [`NAMED`] come as ids that nobody has named.
@@ -252,13 +263,7 @@ proptest! {
         after in steps(4_000, 15),
     ) {
         let world = World { clock, tiers_max, window_ms, ..ROOMY };
-        let mut old = world.shard(3);
-        let (mut now_ms, mut seq) = (START_MS, 0);
-        for step in &before {
-            (now_ms, seq) = (now_ms + step.ahead_ms, seq + 1);
-            turn(&mut old, now_ms);
-            apply_step(&mut old, now_ms, seq, step);
-        }
+        let (mut old, mut now_ms, mut seq) = world.lived(&before);
         // Two tiers hold fewer topics than there are here.
         let exact = tiers_max > 2;
         seen(&mut old, now_ms, exact);
@@ -318,13 +323,7 @@ proptest! {
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
         let world = World { clock, tiers_max, ..ROOMY };
-        let mut old = world.shard(3);
-        let (mut now_ms, mut seq) = (START_MS, 0);
-        for step in &before {
-            (now_ms, seq) = (now_ms + step.ahead_ms, seq + 1);
-            turn(&mut old, now_ms);
-            apply_step(&mut old, now_ms, seq, step);
-        }
+        let (mut old, now_ms, _) = world.lived(&before);
         let (mut sections, mut marks) = written(&mut old);
         for bytes in sections.iter_mut().chain([&mut marks]) {
             for (at, bit) in &flips {

@@ -57,6 +57,16 @@ fn lock(volume: &Mutex<Volume>) -> MutexGuard<'_, Volume> {
 struct Served(Arc<Mutex<Volume>>);
 
 impl Served {
+    fn make(
+        volume: &mut Volume,
+        parent: INodeNo,
+        name: &OsStr,
+        is_folder: bool,
+    ) -> Result<FileAttr, Failure> {
+        let number = volume.create(parent.0, name, is_folder)?;
+        Self::attr(volume, number)
+    }
+
     fn attr(volume: &Volume, number: u64) -> Result<FileAttr, Failure> {
         let (kind, size, perm) = match volume.node(number)? {
             Node::File(file) => (FileType::RegularFile, file.len() as u64, 0o600),
@@ -158,8 +168,7 @@ impl Filesystem for Served {
         reply: ReplyEntry,
     ) {
         let mut volume = lock(&self.0);
-        let made = volume.create(parent.0, name, true);
-        match made.and_then(|number| Self::attr(&volume, number)) {
+        match Self::make(&mut volume, parent, name, true) {
             Ok(attr) => reply.entry(&NEVER_KEPT, &attr, Generation(0)),
             Err(failure) => reply.error(errno(failure)),
         }
@@ -283,8 +292,7 @@ impl Filesystem for Served {
         reply: ReplyCreate,
     ) {
         let mut volume = lock(&self.0);
-        let made = volume.create(parent.0, name, false);
-        match made.and_then(|number| Self::attr(&volume, number)) {
+        match Self::make(&mut volume, parent, name, false) {
             Ok(attr) => {
                 let (generation, flags) = (Generation(0), FopenFlags::FOPEN_DIRECT_IO);
                 reply.created(&NEVER_KEPT, &attr, generation, FileHandle(0), flags);

@@ -7,7 +7,7 @@
 //! ```
 
 use super::block::Identity;
-use super::chore::{Mark, Section, SectionOf};
+use super::chore::{Mark, Section, SectionOf, Segment};
 use super::chores::{Chores, ChoresStart, KeptSegment};
 use super::committer::{Committer, CommitterStart};
 use super::disk::Disk;
@@ -119,7 +119,7 @@ fn go_on<D: Disk>(
     let (disk, segment_bytes) = (&recovery.disk, recovery.segment_bytes);
     let identity = recovery.manifest.identity(recovery.shard);
     let dir = shard_dir(identity.generation, recovery.shard);
-    let OwnLog { mut superblock, manifest, last_lsn, last_crc, mut segments, number } = own;
+    let OwnLog { mut superblock, manifest, last_lsn, last_crc, segments, number } = own;
     for segment in &segments {
         disk.sync(&segment.path).map_err(StoreError::sync(&segment.path))?;
     }
@@ -128,22 +128,8 @@ fn go_on<D: Disk>(
     let spares = Spares::open(disk, &dir, identity, segment_bytes)?;
     let (spares, segment) = first_segment(spares, &header)?;
     superblock.write(disk, Mark { durable: last_lsn, clean: false })?;
-    let path = segment.path.to_string();
-    segments.push(KeptSegment { path, first_lsn: segment.first_lsn, bytes: segment.bytes });
-    let start = CommitterStart { segment, last_lsn, last_crc, segment_bytes, identity };
-    let chores = ChoresStart {
-        disk: disk.clone(),
-        dir,
-        identity,
-        superblock,
-        manifest,
-        round,
-        spares,
-        segments,
-        number: header.number,
-        durable: last_lsn,
-    };
-    Ok((start, chores))
+    let begun = Begun { identity, dir, superblock, manifest, round, spares, segments };
+    Ok(begun.join(recovery, &header, segment))
 }
 
 /// A generation begins: with what the shard has, or with nothing.
@@ -169,22 +155,49 @@ fn start_generation<D: Disk, P: Programs, M: Memory>(
     let (spares, segment) = first_segment(spares, &header)?;
     let mark = Mark { durable: 0, clean: false };
     let superblock = Superblock::create(disk, &dir, identity, recovery.shards, mark)?;
-    let path = segment.path.to_string();
-    let segments = vec![KeptSegment { path, first_lsn: 1, bytes: segment.bytes }];
-    let start = CommitterStart { segment, last_lsn: 0, last_crc: 0, segment_bytes, identity };
-    let chores = ChoresStart {
-        disk: disk.clone(),
-        dir,
-        identity,
-        superblock,
-        manifest,
-        round,
-        spares,
-        segments,
-        number: 1,
-        durable: 0,
-    };
-    Ok((start, chores))
+    let segments = Vec::new();
+    let begun = Begun { identity, dir, superblock, manifest, round, spares, segments };
+    Ok(begun.join(recovery, &header, segment))
+}
+
+/// A shard's directory that is ready but for what its first segment says.
+struct Begun<D> {
+    identity: Identity,
+    dir: String,
+    superblock: Superblock,
+    manifest: ShardManifest,
+    round: u64,
+    spares: Spares<D>,
+    /// Those before the first one to be written.
+    segments: Vec<KeptSegment>,
+}
+
+impl<D: Disk> Begun<D> {
+    /// With the segment that goes on from the record before it.
+    fn join(
+        mut self,
+        recovery: &ShardRecovery<D>,
+        header: &SegmentHeader,
+        segment: Segment,
+    ) -> (CommitterStart, ChoresStart<D>) {
+        let (last_lsn, last_crc) = (header.first_lsn - 1, header.prev_crc);
+        let (path, first_lsn) = (segment.path.to_string(), segment.first_lsn);
+        self.segments.push(KeptSegment { path, first_lsn, bytes: segment.bytes });
+        let chores = ChoresStart {
+            disk: recovery.disk.clone(),
+            dir: self.dir,
+            identity: self.identity,
+            superblock: self.superblock,
+            manifest: self.manifest,
+            round: self.round,
+            spares: self.spares,
+            segments: self.segments,
+            number: header.number,
+            durable: last_lsn,
+        };
+        let (segment_bytes, identity) = (recovery.segment_bytes, self.identity);
+        (CommitterStart { segment, last_lsn, last_crc, segment_bytes, identity }, chores)
+    }
 }
 
 /// Everything the shard has, before its log begins.

@@ -1,6 +1,6 @@
 //! Answers that wait for the disk: who waits, for what, and who does not.
 
-use super::net::{AMPLE, Conn, Got, Net, acked, events, named, tenant_of, texts};
+use super::net::{AMPLE, Conn, Got, Net, acked, codes, events, named, tenant_of, texts};
 use crate::desk::clerk::ShardFacts;
 use crate::node::LOG_BACKLOG_BYTES_MAX;
 use trendsrv_proto::{AckMode, Refusal, TenantId};
@@ -12,14 +12,6 @@ fn open(net: &mut Net, node: usize, producer: u64, ack: AckMode) -> Conn {
     let got = net.take(conn);
     assert!(matches!(got[..], [Got::HelloOk(_)]), "{got:?}");
     conn
-}
-
-fn codes(got: &[Got]) -> Vec<Refusal> {
-    let code = |got: &Got| match got {
-        Got::Refuse { code, .. } => Some(*code),
-        _ => None,
-    };
-    got.iter().filter_map(code).collect()
 }
 
 #[test]

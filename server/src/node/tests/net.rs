@@ -393,3 +393,12 @@ pub(super) fn acked(got: &[Got]) -> Option<u64> {
     });
     seqs.max()
 }
+
+/// The codes of all refusals, in their order.
+pub(super) fn codes(got: &[Got]) -> Vec<Refusal> {
+    let code = |got: &Got| match got {
+        Got::Refuse { code, .. } => Some(*code),
+        _ => None,
+    };
+    got.iter().filter_map(code).collect()
+}

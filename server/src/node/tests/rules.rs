@@ -1,18 +1,10 @@
 //! The protocol's rules beside events: credit, duplicates, time, the end of connections, readers.
 
 use super::net::{
-    AMPLE, Got, Net, Room, START_MS, acked, define, events, query, subscribe, tenant_of,
+    AMPLE, Got, Net, Room, START_MS, acked, codes, define, events, query, subscribe, tenant_of,
 };
 use trendsrv_proto::limits::CREDIT_INITIAL;
 use trendsrv_proto::{Kind, NameKind, Ping, Refusal, TenantId, TopicId};
-
-fn codes(got: &[Got]) -> Vec<Refusal> {
-    let code = |got: &Got| match got {
-        Got::Refuse { code, .. } => Some(*code),
-        _ => None,
-    };
-    got.iter().filter_map(code).collect()
-}
 
 #[test]
 fn acknowledgements_are_cumulative_and_in_order() {
