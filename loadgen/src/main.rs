@@ -42,6 +42,8 @@ mod sample;
 mod scenario;
 mod server;
 mod sides;
+#[allow(dead_code, reason = "filled in by the systems under way")]
+mod systems;
 mod tally;
 mod told;
 mod watch;
