@@ -39,7 +39,7 @@ pub(crate) struct Engine<'a> {
 }
 
 /// What the loop found, besides the tally.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) used: Used,
     /// What this program used meanwhile; paced load spins, so it says something only when

@@ -4,7 +4,7 @@
 
 use crate::census::Census;
 use crate::latency::{Latency, Percentiles};
-use crate::process::{Machine, Used, float};
+use crate::process::{Counters, Machine, Used, float};
 use crate::sides::Compared;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,23 @@ pub(crate) struct Run {
     pub(crate) latency_us: Latencies,
     pub(crate) refusals: BTreeMap<String, u64>,
     pub(crate) check: Check,
+    /// How long it took to ask for every tenant, if that was part of the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh: Option<Refresh>,
+}
+
+/// The top 10 of every tenant, asked for again and again beside the load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Refresh {
+    /// Tenants asked for in a round.
+    pub(crate) tenants: u64,
+    /// Rounds that were finished.
+    pub(crate) rounds: u64,
+    /// How long a round took, from its first question to its last answer.
+    pub(crate) seconds_p50: f64,
+    pub(crate) seconds_max: f64,
+    /// CPU time of the server for the questions alone, where it can be told apart; otherwise 0.
+    pub(crate) cpu_ns: u64,
 }
 
 impl Run {
@@ -59,6 +76,7 @@ impl Run {
             latency_us: Latencies { ack: nothing, visible: nothing, query: nothing },
             refusals: BTreeMap::new(),
             check: Check { tenants_checked: 0, topics_checked: 0, mismatches: 0 },
+            refresh: None,
             machine,
         }
     }
@@ -91,6 +109,9 @@ pub(crate) struct ServerFigures {
     pub(crate) program_throttled: u64,
     #[serde(default)]
     pub(crate) program_fuel: u64,
+    /// What it cost besides CPU time.
+    #[serde(default)]
+    pub(crate) counters: Counters,
 }
 
 /// Percentiles of the three latencies.
@@ -156,6 +177,7 @@ impl ServerFigures {
             program_faults: census.program_faults,
             program_throttled: census.program_throttled,
             program_fuel: census.program_fuel,
+            counters: used.counters.clone(),
         }
     }
 }
@@ -337,6 +359,7 @@ pub(crate) mod tests {
             latency_us: Histograms::new().unwrap().percentiles(),
             refusals: BTreeMap::new(),
             check: Check { tenants_checked: 1, topics_checked: 2, mismatches: 0 },
+            refresh: None,
             machine,
         }
     }

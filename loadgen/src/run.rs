@@ -148,7 +148,7 @@ pub(crate) fn load(
     let checked = check(&server, &population, &sample, &tally.ledger)?;
     let machine = Machine::read();
     let histograms = Histograms { ack: tally.ack.clone(), visible, query: queries };
-    let mut run = report_of(args, scenario, &server, (&tally, unsent, measured))?;
+    let mut run = report_of(args, scenario, &server, (&tally, unsent, &measured))?;
     run.server = ServerFigures::new(&measured.used, measured.acked, &machine, &server.census()?);
     run.latency_us = histograms.percentiles();
     run.check = Check {
@@ -216,7 +216,7 @@ fn report_of(
     args: &RunArgs,
     scenario: &Scenario,
     server: &Server,
-    (tally, unsent, measured): (&Tally, (u64, u64), Measured),
+    (tally, unsent, measured): (&Tally, (u64, u64), &Measured),
 ) -> anyhow::Result<Run> {
     let seconds = measured.used.seconds;
     let sent = tally.measured.admitted - unsent.1;

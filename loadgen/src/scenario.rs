@@ -89,6 +89,9 @@ pub(crate) struct Scenario {
     pub(crate) visible_probes: u32,
     /// Queries a second for the time of an answer.
     pub(crate) queries: u32,
+    /// Ask for the top 10 of every tenant once in so many milliseconds, beside the load; 0 is not
+    /// at all.
+    pub(crate) refresh_ms: u32,
     /// Wait on a 1 ms timer between frames of a paced load instead of spinning: frees the core
     /// for the server, and adds up to a millisecond to every latency.
     pub(crate) sleep: bool,
@@ -126,6 +129,7 @@ impl Default for Scenario {
             sample: 200,
             visible_probes: 50,
             queries: 100,
+            refresh_ms: 0,
             sleep: false,
             hostile_per_mille: 0,
             hostile_programs: Vec::new(),
