@@ -130,7 +130,24 @@ pub(crate) fn load(
     scenario: &Scenario,
     hostile: Option<&Hostile>,
 ) -> anyhow::Result<Done> {
-    let server = Server::open(&args.server)?;
+    make(&args.server, (&args.scenario, scenario), hostile)
+}
+
+/// Makes the load of a scenario that has a name on a server.
+pub(crate) fn load_with(
+    server: &ServerArgs,
+    scenario_name: &str,
+    scenario: &Scenario,
+) -> anyhow::Result<Done> {
+    make(server, (scenario_name, scenario), None)
+}
+
+fn make(
+    server_args: &ServerArgs,
+    (scenario_name, scenario): (&str, &Scenario),
+    hostile: Option<&Hostile>,
+) -> anyhow::Result<Done> {
+    let server = Server::open(server_args)?;
     let pid = server.pid()?;
     let (population, sample) = (Population::new(scenario), Sample::new(scenario));
     let mut client = connect(&server)?;
@@ -148,7 +165,8 @@ pub(crate) fn load(
     let checked = check(&server, &population, &sample, &tally.ledger)?;
     let machine = Machine::read();
     let histograms = Histograms { ack: tally.ack.clone(), visible, query: queries };
-    let mut run = report_of(args, scenario, &server, (&tally, unsent, &measured))?;
+    let asked = (server_args, scenario_name, scenario);
+    let mut run = report_of(asked, &server, (&tally, unsent, &measured))?;
     run.server = ServerFigures::new(&measured.used, measured.acked, &machine, &server.census()?);
     run.latency_us = histograms.percentiles();
     run.check = Check {
@@ -213,8 +231,7 @@ fn verdict(tally: &Tally, unsent: u64, drained: bool, checked: &Checked) -> anyh
 }
 
 fn report_of(
-    args: &RunArgs,
-    scenario: &Scenario,
+    (server_args, scenario_name, scenario): (&ServerArgs, &str, &Scenario),
     server: &Server,
     (tally, unsent, measured): (&Tally, (u64, u64), &Measured),
 ) -> anyhow::Result<Run> {
@@ -224,8 +241,8 @@ fn report_of(
     let mut config = serde_json::to_value(scenario).unwrap_or_default();
     config["connect"] = server.connect.clone().into();
     config["server_args"] = server.command.clone().into();
-    config["server_cores"] = args.server.server_cores.clone().into();
-    config["loadgen_cores"] = args.server.cores.clone().into();
+    config["server_cores"] = server_args.server_cores.clone().into();
+    config["loadgen_cores"] = server_args.cores.clone().into();
     let own = float(measured.own.cpu_ns) / float(measured.acked.max(1));
     config["loadgen_ns_cpu_per_event"] = own.into();
     config["server_counters"] = server.counters()?;
@@ -239,7 +256,7 @@ fn report_of(
     config["all_live_when_measured"] = settled.into();
     config["programs_live_when_measured"] = census.programs_live.into();
     Ok(Run {
-        scenario: args.scenario.clone(),
+        scenario: scenario_name.to_owned(),
         commit: report::commit(),
         rustc: report::RUSTC.to_owned(),
         config,

@@ -6,8 +6,9 @@ use crate::limits::SERVER_MS_MAX;
 use crate::os;
 use crate::programs::{self, Choice, Folder};
 use anyhow::{Context as _, bail};
+use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,31 @@ pub(crate) struct ServerArgs {
     /// Cores to pin this program to
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) cores: Vec<usize>,
+    /// What the program that --spawn starts is told before everything else.
+    #[arg(skip)]
+    pub(crate) prefix: Vec<String>,
+    /// The file for what it says on its standard error; without one it speaks on ours.
+    #[arg(skip)]
+    pub(crate) words: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// A server that is started on some cores for a load from others.
+    pub(crate) fn spawned(server_cores: &[usize], cores: &[usize]) -> Self {
+        Self {
+            connect: String::new(),
+            http: String::new(),
+            pid: None,
+            spawn: true,
+            server: None,
+            server_cores: server_cores.to_vec(),
+            server_arg: Vec::new(),
+            program: None,
+            cores: cores.to_vec(),
+            prefix: Vec::new(),
+            words: None,
+        }
+    }
 }
 
 /// A server that answers.
@@ -113,7 +139,8 @@ impl Server {
         };
         let (connect, http) = free_addresses()?;
         let cores: Vec<String> = args.server_cores.iter().map(ToString::to_string).collect();
-        let mut words = vec![
+        let mut words = args.prefix.clone();
+        words.extend([
             "--listen".to_owned(),
             connect.clone(),
             "--http".to_owned(),
@@ -122,12 +149,13 @@ impl Server {
             cores.len().to_string(),
             "--cores".to_owned(),
             cores.join(","),
-        ];
+        ]);
         words.extend(more.iter().chain(&args.server_arg).cloned());
         let child = Command::new(&program)
             .args(&words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(stderr(args.words.as_deref())?)
             .spawn()
             .with_context(|| {
                 format!(
@@ -138,15 +166,19 @@ impl Server {
             })?;
         let pid = Some(child.id());
         let mut server = Self { connect, http, pid, command: words, child: Some(child), folder };
-        server.wait_until_ready()?;
+        server.wait_until_ready(args.words.as_deref())?;
         Ok(server)
     }
 
-    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    fn wait_until_ready(&mut self, words: Option<&Path>) -> anyhow::Result<()> {
         let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
         loop {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-                bail!("the server ended before it was ready, with {status}; its words are above");
+                let said = words.map_or(Ok("; its words are above".to_owned()), |path| {
+                    let said = std::fs::read_to_string(path)?;
+                    anyhow::Ok(format!(": {}", said.trim()))
+                })?;
+                bail!("the server ended before it was ready, with {status}{said}");
             }
             if let Ok((200, _)) = http::get(&self.http, "/readyz") {
                 return Ok(());
@@ -221,6 +253,13 @@ impl Drop for Server {
         // Its folder of programs goes with it, after it.
         self.folder = None;
     }
+}
+
+/// Where the server's standard error goes.
+fn stderr(words: Option<&Path>) -> anyhow::Result<Stdio> {
+    let Some(path) = words else { return Ok(Stdio::inherit()) };
+    let file = File::create(path);
+    Ok(file.with_context(|| format!("cannot write {}", path.display()))?.into())
 }
 
 /// What a server tells about its shards.
