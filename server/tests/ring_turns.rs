@@ -4,21 +4,16 @@
 
 mod ring_support;
 
-use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ring_support::{DEADLINE, connect, expect};
 use trendsrv_server::ring::{
-    ConnId, Connections, FileRing, Ring, RingConfig, RingError, RingEvent, SendOutcome, Turn,
-    WakeBy,
+    ConnId, Connections, Ring, RingConfig, RingError, RingEvent, SendOutcome, Turn, WakeBy,
 };
-use trendsrv_server::runtime::{Doorbell, DoorbellListener, Woken};
+use trendsrv_server::runtime::Doorbell;
 use trendsrv_server::socket::{listen, local_address};
 
 struct Bench {
@@ -137,95 +132,6 @@ fn peers_beyond_the_table_are_turned_away_at_once() {
     poll_until(&mut bench.ring, &mut seen, |_, seen| seen.accepted.len() == 4);
     assert_eq!(bench.ring.connections().open(), 3);
     assert_eq!(bench.ring.stats().turned_away, 2);
-}
-
-/// A file of this test alone, written past the page cache; gone at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let name = format!("trendsrv-{}-{name}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-
-    fn open(&self) -> Arc<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT);
-        Arc::new(options.open(&self.0).unwrap())
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// What became of a write, however long it takes.
-fn wait_for(ring: &mut FileRing) -> Result<usize, i32> {
-    let since = Instant::now();
-    loop {
-        assert!(since.elapsed() < DEADLINE, "{ring:?}");
-        if let Some(result) = ring.ended() {
-            return result;
-        }
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn a_write_to_a_file_is_told_once_with_its_length() {
-    let doorbell = Doorbell::new().unwrap();
-    let mut ring = FileRing::new(16 << 10, &doorbell).unwrap();
-    let scratch = Scratch::new("ring-write");
-    let file = scratch.open();
-    for (nth, len) in [4_096_usize, 16_384, 8_192].into_iter().enumerate() {
-        let (byte, offset) = (b'a' + u8::try_from(nth).unwrap(), (nth as u64) << 14);
-        ring.write(file.clone(), offset, len, |bytes| bytes.fill(byte)).unwrap();
-        assert!(ring.is_busy());
-        assert_eq!(wait_for(&mut ring), Ok(len));
-        assert!(!ring.is_busy() && ring.ended().is_none());
-    }
-    let bytes = std::fs::read(&scratch.0).unwrap();
-    assert_eq!((bytes.len(), bytes[4_095], bytes[4_096]), ((2 << 14) + 8_192, b'a', 0));
-    assert!(bytes[1 << 14..2 << 14].iter().all(|byte| *byte == b'b'));
-    let refused = ring.write(file, 0, (16 << 10) + 1, |_| ()).unwrap_err();
-    assert!(matches!(refused, RingError::WriteTooLong { bytes_max: 16_384, .. }), "{refused}");
-}
-
-#[test]
-fn a_write_that_fails_says_so() {
-    let doorbell = Doorbell::new().unwrap();
-    let mut ring = FileRing::new(4_096, &doorbell).unwrap();
-    let scratch = Scratch::new("ring-write-fails");
-    drop(scratch.open());
-    let read_only = Arc::new(File::open(&scratch.0).unwrap());
-    ring.write(read_only, 0, 4_096, |_| ()).unwrap();
-    assert_eq!(wait_for(&mut ring), Err(libc::EBADF));
-}
-
-#[test]
-fn a_write_that_completes_wakes_a_shard_that_only_waits() {
-    let doorbell = Doorbell::new().unwrap();
-    let listener = DoorbellListener::new(&doorbell);
-    let mut ring = FileRing::new(4_096, &doorbell).unwrap();
-    let scratch = Scratch::new("ring-write-rings");
-    ring.write(scratch.open(), 0, 4_096, |_| ()).unwrap();
-    // Nothing enters the kernel for this ring but the wait.
-    assert_eq!(listener.wait_or(DEADLINE).unwrap(), Woken::Rung);
-    assert!(ring.has_ended());
-    assert_eq!(ring.ended(), Some(Ok(4_096)));
-    assert_eq!(listener.wait_or(Duration::from_millis(1)).unwrap(), Woken::Elapsed);
-}
-
-#[test]
-fn a_ring_that_is_dropped_during_a_write_leaves_nothing_behind() {
-    let doorbell = Doorbell::new().unwrap();
-    let scratch = Scratch::new("ring-write-dropped");
-    for _ in 0..16 {
-        let mut ring = FileRing::new(64 << 10, &doorbell).unwrap();
-        ring.write(scratch.open(), 0, 64 << 10, |bytes| bytes.fill(7)).unwrap();
-    }
 }
 
 #[test]

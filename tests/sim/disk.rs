@@ -91,7 +91,7 @@ impl SimDisk {
         volume.faults = faults;
     }
 
-    /// Writes with RWF_DSYNC, as the ring does.
+    /// Writes through to the disk, as the server's commits do.
     pub(crate) fn write_durable(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.call()?;
         let number = find(&state.volume, path)?;

@@ -3,7 +3,6 @@
 
 use crate::disk::SimDisk;
 use crate::plan::Planted;
-use crate::server::SimShard;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use trendsrv_server::store::Disk;
@@ -109,11 +108,4 @@ impl Disk for PlantedDisk {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         self.disk.sync_dir(dir)
     }
-}
-
-/// A section of marks that has none, and claims all the same to hold everything so far.
-pub(crate) fn empty_marks(empty: &SimShard, shard: &SimShard, bytes: &mut Vec<u8>) -> u64 {
-    let lsn = shard.snapshot_marks(&mut Vec::new());
-    empty.snapshot_marks(bytes);
-    lsn
 }

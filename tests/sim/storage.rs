@@ -12,15 +12,14 @@
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::plan::{Plan, Planted};
-use crate::planted::{PlantedDisk, empty_marks};
+use crate::planted::PlantedDisk;
 use crate::server::{SimShard, shard_of};
 use std::collections::VecDeque;
 use std::io;
-use trendsrv_proto::limits::VNODES;
 use trendsrv_server::node::Node;
 use trendsrv_server::store::{
-    Chore, Chores, Committer, Done, Opened, RecoveryFacts, Section, SectionOf, Settings,
-    SnapshotPart, Store, StoreError,
+    Chore, Chores, Committer, Done, Opened, Reach, RecoveryFacts, SectionOf, Settings,
+    SnapshotPace, SnapshotPart, SnapshotTaker, Store, StoreError,
 };
 use trendsrv_shard::{Grid, HeapMemory, Trending};
 
@@ -89,7 +88,7 @@ pub(crate) struct LogDrive {
     /// It will be asked to go on.
     pub(crate) at_work: bool,
     flight: Option<Flight>,
-    snapshots: Snapshots,
+    snapshots: SnapshotPace,
     /// A shard without any mark, for whoever plants that.
     empty: Option<SimShard>,
     pub(crate) commits: u64,
@@ -119,24 +118,6 @@ pub(crate) struct LogTurn {
     pub(crate) more: bool,
 }
 
-/// Snapshots, taken in slices as the server takes them.
-#[derive(Debug)]
-struct Snapshots {
-    every_us: u64,
-    next_us: u64,
-    stage: Stage,
-    parts: usize,
-    begun: (u64, u64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Idle,
-    Vnode(usize),
-    End,
-    Waiting,
-}
-
 impl LogDrive {
     fn new(
         plan: &Plan,
@@ -144,9 +125,6 @@ impl LogDrive {
         (committer, chores): (Committer, Chores<PlantedDisk>),
         empty: Option<SimShard>,
     ) -> Self {
-        let every_us = plan.disk.snapshot_every_us;
-        let snapshots =
-            Snapshots { every_us, next_us: every_us, stage: Stage::Idle, parts: 0, begun: (0, 0) };
         Self {
             disk,
             planted: plan.planted,
@@ -157,7 +135,7 @@ impl LogDrive {
             spends: true,
             at_work: false,
             flight: None,
-            snapshots,
+            snapshots: SnapshotPace::new(plan.disk.snapshot_every_us),
             empty,
             commits: 0,
             published: 0,
@@ -270,8 +248,7 @@ impl LogDrive {
     /// A clean end: all that was logged, and a superblock that says so. `false` when the disk has
     /// no room for that.
     pub(crate) fn finish(&mut self, node: &mut SimNode, now_us: u64) -> Result<bool, StoreError> {
-        self.todo.push_back(Chore::Snapshot(SnapshotPart::Abandon));
-        self.snapshots.stage = Stage::Waiting;
+        self.with_snapshots(|snapshots, slice| snapshots.stop(slice));
         let mut dice = Dice::new(now_us);
         for _ in 0..FINISH_TURNS_MAX {
             self.write(&mut dice, false);
@@ -294,76 +271,54 @@ impl LogDrive {
         self.committer.on_done(&done);
         match done {
             Done::Segment(_) | Done::Superblock(_) | Done::Ticked { .. } => {}
-            Done::Snapshot(_) => self.snapshots.parts = self.snapshots.parts.saturating_sub(1),
+            Done::Snapshot(memory) => self.snapshots.on_part_done(memory),
             Done::Published(_) => {
                 self.published += 1;
-                self.snapshots.stage = Stage::Idle;
-                node.shard_mut().on_snapshot_durable(self.snapshots.begun.1);
+                let unlogged_kept = self.snapshots.on_published();
+                node.shard_mut().on_snapshot_durable(unlogged_kept);
             }
-            Done::SnapshotFailed(_) => {
-                self.snapshots.stage = Stage::Idle;
-                self.snapshots.begun = (u64::MAX, u64::MAX);
-            }
+            Done::SnapshotFailed(_) => self.snapshots.on_failed(),
             Done::Space(space) => node.set_log_space(space),
         }
     }
 
     /// Takes the next slice of a snapshot; returns whether another one could be taken at once.
     fn take_snapshot(&mut self, node: &mut SimNode, now_us: u64) -> bool {
-        if self.snapshots.stage == Stage::Idle && now_us >= self.snapshots.next_us {
-            self.snapshots.next_us = now_us + self.snapshots.every_us;
-            let shard = node.shard_mut();
-            let lsn = shard.last_lsn();
-            let begun = (lsn, shard.stats().log_unlogged_parts);
-            if begun == self.snapshots.begun || begun == (0, 0) {
-                return false;
-            }
-            self.ask(SnapshotPart::Begin { lsn });
-            self.snapshots.begun = begun;
-            self.snapshots.stage = Stage::Vnode(0);
-        }
-        for _ in 0..SLICES_PER_TURN {
-            if self.snapshots.parts >= PARTS_MAX || !self.step(node) {
-                break;
-            }
-        }
-        matches!(self.snapshots.stage, Stage::Vnode(_) | Stage::End)
-            && self.snapshots.parts < PARTS_MAX
+        // A world's log is short: time alone makes a snapshot due.
+        let reach = Reach { now_us, durable: self.committer.durable(), log_bytes: 0 };
+        self.with_snapshots(|snapshots, slice| snapshots.turn(node.shard_mut(), reach, slice))
     }
 
-    fn step(&mut self, node: &mut SimNode) -> bool {
-        let mut bytes = Vec::new();
-        match self.snapshots.stage {
-            Stage::Idle | Stage::Waiting => return false,
-            Stage::Vnode(VNODES) => {
-                let lsn = match &self.empty {
-                    Some(empty) if self.planted == Some(Planted::MarksMissing) => {
-                        empty_marks(empty, node.shard_mut(), &mut bytes)
-                    }
-                    _ => node.shard_mut().snapshot_marks(&mut bytes),
-                };
-                self.ask(SnapshotPart::Section(Section { of: SectionOf::Marks, lsn, bytes }));
-                self.snapshots.stage = Stage::End;
-            }
-            Stage::End => {
-                self.ask(SnapshotPart::End { durable: self.committer.durable() });
-                self.snapshots.stage = Stage::Waiting;
-            }
-            Stage::Vnode(vnode) => {
-                let number = u16::try_from(vnode).expect("vnodes are few");
-                if let Some(lsn) = node.shard_mut().snapshot_vnode(number, &mut bytes) {
-                    let of = SectionOf::Vnode(number);
-                    self.ask(SnapshotPart::Section(Section { of, lsn, bytes }));
-                }
-                self.snapshots.stage = Stage::Vnode(vnode + 1);
-            }
-        }
-        true
+    fn with_snapshots<T>(&mut self, run: impl FnOnce(&mut SnapshotPace, &mut Slice<'_>) -> T) -> T {
+        let empty = self.empty.as_ref().filter(|_| self.planted == Some(Planted::MarksMissing));
+        run(&mut self.snapshots, &mut Slice { todo: &mut self.todo, pieces: 0, empty })
     }
+}
 
-    fn ask(&mut self, part: SnapshotPart) {
-        self.snapshots.parts += 1;
+/// What of a snapshot is taken in one turn.
+struct Slice<'a> {
+    todo: &'a mut VecDeque<Chore>,
+    pieces: usize,
+    /// Whose marks are taken, for whoever plants that.
+    empty: Option<&'a SimShard>,
+}
+
+impl SnapshotTaker for Slice<'_> {
+    fn take(&mut self, mut part: SnapshotPart) -> Result<(), SnapshotPart> {
+        if let (Some(empty), SnapshotPart::Section(section)) = (self.empty, &mut part)
+            && section.of == SectionOf::Marks
+        {
+            // It has none, and claims all the same to hold everything so far.
+            section.bytes.clear();
+            empty.snapshot_marks(&mut section.bytes);
+        }
         self.todo.push_back(Chore::Snapshot(part));
+        Ok(())
+    }
+
+    fn has_time(&mut self) -> bool {
+        self.pieces += 1;
+        self.pieces < SLICES_PER_TURN
     }
 }
 
@@ -371,5 +326,3 @@ impl LogDrive {
 const FINISH_TURNS_MAX: usize = 1_000;
 /// Vnodes looked at in one turn: most are empty.
 const SLICES_PER_TURN: usize = 700;
-/// Pieces of a snapshot that wait for the disk.
-const PARTS_MAX: usize = 4;

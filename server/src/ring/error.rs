@@ -27,14 +27,6 @@ pub enum RingError {
         listeners_max: u32,
     },
 
-    /// A write beyond the file ring's `bytes_max`.
-    #[error("a write of {bytes} bytes, where {bytes_max} are the most")]
-    WriteTooLong {
-        /// Its bytes.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
     /// The kernel refused to run the ring; the shard cannot go on.
     #[error("io_uring_enter: {0}")]
     Enter(#[source] io::Error),

@@ -1,5 +1,4 @@
-//! A shard's own io_urings: one accepts, receives and tells when a socket can be written again; one
-//! writes the shard's log (file_ring.rs).
+//! A shard's own io_uring: accepts, receives and tells when a socket can be written again.
 //!
 //! Owns: the ring, its receive buffers, the listeners and connections of one shard, and their
 //! descriptors. Never touches: what the bytes mean, time, other shards.
@@ -21,10 +20,7 @@
 //! - Every table and queue has its size from [`RingConfig`] at start; polling does not allocate.
 //! - Out of buffers or descriptors is a state to wait in, not an error and not a loop.
 
-#![allow(
-    unsafe_code,
-    reason = "shares queues and buffers with the kernel: buffers.rs, file_ring.rs, poll.rs"
-)]
+#![allow(unsafe_code, reason = "shares queues and buffers with the kernel: buffers.rs, poll.rs")]
 
 mod buffers;
 mod config;
@@ -32,7 +28,6 @@ mod connection;
 mod connections;
 mod error;
 mod event;
-mod file_ring;
 mod listener;
 mod operation;
 mod poll;
@@ -43,7 +38,6 @@ pub use connection::ConnId;
 pub use connections::{Connections, SendOutcome};
 pub use error::RingError;
 pub use event::{RingEvent, RingEvents, RingStats, Turn, WakeBy};
-pub use file_ring::FileRing;
 pub use listener::ListenerId;
 pub use poll::Ring;
 

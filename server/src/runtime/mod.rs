@@ -22,17 +22,19 @@
 #![allow(
     unsafe_code,
     reason = "eventfd, limits, affinity and memory are system calls: doorbell.rs, preflight.rs, \
-              huge_memory.rs"
+              huge_memory.rs, helping_thread.rs"
 )]
 
 mod doorbell;
 mod error;
+mod helping_thread;
 mod huge_memory;
 mod preflight;
 mod shard_thread;
 
 pub use doorbell::{Doorbell, DoorbellListener, DoorbellRinger, Woken};
 pub use error::RuntimeError;
+pub(crate) use helping_thread::serve_at_once;
 pub use huge_memory::HugeMemory;
 pub(crate) use preflight::patiently;
 pub use preflight::{

@@ -1,10 +1,10 @@
 //! Decides what of the log is written next, and knows what is safe.
 //!
 //! Owns the policy of group commit and the place in the segment. Never touches a file, a clock or
-//! a thread: the ring writes what [`Committer::next_write`] says, a helper does its chores.
+//! a thread: one thread writes what [`Committer::next_write`] says, another does its chores.
 //!
 //! ```text
-//!   Writer ─batches─▶ next_write ─▶ (ring: one write with RWF_DSYNC) ─▶ on_written ─▶ durable
+//!   Writer ─batches─▶ next_write ─▶ (one write with O_DSYNC) ─▶ on_written ─▶ durable
 //!                        │  the segment is full
 //!                        └▶ next_chore: Segment ─▶ (helper) ─▶ on_done ─▶ next_write goes on
 //! ```
@@ -51,7 +51,7 @@ impl BatchSource for Writer {
     }
 }
 
-/// A write that is due: head, records and zeros behind them, all at one place, with RWF_DSYNC.
+/// A write that is due: head, records and zeros behind them, all at one place, through to the disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
     /// The segment.

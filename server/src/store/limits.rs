@@ -28,6 +28,13 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 * BLOCK_BYTES;
 pub const MANIFEST_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of one section of a snapshot.
 pub const SECTION_BYTES_MAX: u64 = 1 << 30;
+/// Log since the last snapshot that makes the next one due: what a start has to read, and the disk to
+/// hold. The segments it frees are used again, which spares the zeros of new ones.
+pub const SNAPSHOT_LOG_BYTES: u64 = 1 << 30;
+/// Pieces of a snapshot that wait for the disk.
+pub const SNAPSHOT_PARTS_MAX: usize = 4;
+/// Memory of a piece that is kept for the next ones.
+pub const SNAPSHOT_MEMORY_KEPT_BYTES: usize = 1 << 20;
 /// Bytes read from a file at once.
 pub const READ_BYTES: usize = 1 << 20;
 /// Names of tenants that a report of damage tells.

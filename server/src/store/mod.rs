@@ -36,6 +36,7 @@ mod open;
 mod recover;
 mod segment;
 mod snapshot_file;
+mod snapshot_pace;
 mod spares;
 mod superblock;
 
@@ -55,6 +56,7 @@ pub use log_reader::TornTail;
 pub use manifest::{Manifest, Settings, ShardManifest};
 pub use open::Store;
 pub use recover::{Progress, RecoveryFacts, RecoveryPhase, ShardRecovery};
+pub use snapshot_pace::{Reach, SnapshotPace, SnapshotTaker};
 
 #[cfg(test)]
 mod tests;

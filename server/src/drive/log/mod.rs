@@ -1,32 +1,33 @@
-//! One shard's log on its way to the disk: commits by a ring, everything else by a helper.
+//! One shard's log on its way to the disk: commits by a thread of their own, everything
+//! else by a helper.
 //!
 //! Owns the segment at hand, the helper's thread and the snapshots. Never decides when a commit is
 //! due or what is durable: [`Committer`] does.
 //!
 //! ```text
-//!   hear:  ring's write has ended ─▶ Committer ─▶ node.on_durable ─▶ acknowledgements
+//!   hear:  the write has ended ─▶ Committer ─▶ node.on_durable ─▶ acknowledgements
 //!   turn:  helper's Dones ─▶ Committer, room, snapshots
-//!          Committer.next_chore ─▶ helper        Committer.next_write ─▶ ring
+//!          Committer.next_chore ─▶ helper        Committer.next_write ─▶ writer
 //! ```
 //!
 //! Invariant: after a write or a chore that failed, the shard ends with an error, and nothing more
 //! is acknowledged.
 
+mod commit_writer;
 mod helper;
 mod snapshots;
 
 use super::DriveError;
 use crate::desk::answer::{Counter, Level};
 use crate::node::{DURABLE_WAITERS_MAX, Node, NodeStats, latencies};
-use crate::ring::FileRing;
 use crate::runtime::Doorbell;
 use crate::store::limits::COMMIT_BYTES_MAX;
-use crate::store::{Committer, Done, Opened, RealDisk, StoreError};
+use crate::store::{Committer, Done, Opened, Reach, RealDisk, StoreError};
+use commit_writer::CommitWriter;
 use hdrhistogram::Histogram;
 use helper::Helper;
-use snapshots::{LogReach, Snapshots};
+use snapshots::Snapshots;
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use trendsrv_shard::{Memory, Programs};
 #[derive(Debug)]
 pub(super) struct LogDrive {
     disk: RealDisk,
-    ring: FileRing,
+    writer: CommitWriter,
     committer: Committer,
     helper: Helper,
     snapshots: Snapshots,
@@ -82,13 +83,15 @@ impl LogDrive {
         let Opened { committer, chores, .. } = opened;
         let spares = chores.spares() as u64;
         let helper = Helper::start(shard, chores, doorbell.ringer()).map_err(DriveError::Helper)?;
+        let writer = CommitWriter::start(shard, WRITE_BYTES_MAX, doorbell.ringer());
+        let writer = writer.map_err(DriveError::Helper)?;
         let began = Instant::now();
         Ok(Self {
             disk: RealDisk::new(folder),
-            ring: FileRing::new(WRITE_BYTES_MAX, doorbell)?,
+            writer,
             committer,
             helper,
-            snapshots: Snapshots::new(snapshot_interval, began),
+            snapshots: Snapshots::new(snapshot_interval),
             segment: None,
             began,
             write_began_us: 0,
@@ -108,11 +111,10 @@ impl LogDrive {
         &mut self,
         node: &mut Node<P, M>,
     ) -> Result<bool, DriveError> {
-        let Some(result) = self.ring.ended() else { return Ok(false) };
+        let Some(result) = self.writer.ended() else { return Ok(false) };
         let Some(log) = node.log() else { return Ok(false) };
-        let written = result.map_err(io::Error::from_raw_os_error);
-        self.counts.commit_bytes += *written.as_ref().unwrap_or(&0) as u64;
-        let durable = self.committer.on_written(written, log).inspect_err(|_| {
+        self.counts.commit_bytes += *result.as_ref().unwrap_or(&0) as u64;
+        let durable = self.committer.on_written(result, log).inspect_err(|_| {
             self.counts.commits_failed += 1;
         })?;
         self.commits.saturating_record(self.now_us().saturating_sub(self.write_began_us));
@@ -122,7 +124,7 @@ impl LogDrive {
 
     /// Whether a commit is on its way.
     pub(super) const fn is_writing(&self) -> bool {
-        self.ring.is_busy()
+        self.writer.is_busy()
     }
 
     /// The end of a turn: what the helper has done, what it is asked for, and the next commit.
@@ -141,8 +143,9 @@ impl LogDrive {
             }
         }
         self.write(node, now_us, awaited)?;
-        let reach = LogReach { durable: self.committer.durable(), bytes: self.counts.commit_bytes };
-        let more = self.snapshots.turn(node, &self.helper, Instant::now(), reach);
+        let (durable, log_bytes) = (self.committer.durable(), self.counts.commit_bytes);
+        let reach = Reach { now_us, durable, log_bytes };
+        let more = self.snapshots.turn(node.shard_mut(), &self.helper, reach);
         let due_us = self.committer.due_us();
         let within = due_us.map(|due_us| Duration::from_micros(due_us.saturating_sub(now_us)));
         Ok(LogTurn { more, within })
@@ -150,7 +153,7 @@ impl LogDrive {
 
     /// Whether the helper or the disk has done something that nobody has looked at.
     pub(super) fn has_done(&mut self) -> bool {
-        self.helper.has_done() || self.ring.has_ended()
+        self.helper.has_done() || self.writer.has_ended()
     }
 
     /// No more snapshots: the server ends.
@@ -214,7 +217,7 @@ impl LogDrive {
                 "Since the newest snapshot was published, or the server began",
                 age_ms,
                 age_ms,
-                u64::try_from(self.snapshots.every.as_millis()).unwrap_or(u64::MAX),
+                self.snapshots.pace.every_us() / 1_000,
             ),
         ]
     }
@@ -230,9 +233,9 @@ impl LogDrive {
         match done {
             Done::Segment(_) | Done::Superblock(_) => {}
             Done::Ticked { spares } => self.counts.spares = spares as u64,
-            Done::Snapshot(memory) => self.snapshots.on_part_done(memory),
+            Done::Snapshot(memory) => self.snapshots.pace.on_part_done(memory),
             Done::Published(published) => {
-                let unlogged_kept = self.snapshots.on_published(&published, Instant::now());
+                let unlogged_kept = self.snapshots.on_published(&published);
                 node.shard_mut().on_snapshot_durable(unlogged_kept);
             }
             Done::SnapshotFailed(why) => {
@@ -277,7 +280,7 @@ impl LogDrive {
                 file
             }
         };
-        self.ring.write(file, write.offset, write.len(), |memory| write.copy_to(memory))?;
+        self.writer.write(file, write.offset, write.len(), |memory| write.copy_to(memory));
         self.write_began_us = now_us;
         Ok(())
     }
@@ -287,9 +290,10 @@ impl LogDrive {
 fn open_segment(path: &Path) -> Result<(File, bool), DriveError> {
     let mut options = OpenOptions::new();
     options.write(true);
-    let direct = options.clone().custom_flags(libc::O_DIRECT).open(path);
+    options.custom_flags(libc::O_DSYNC);
+    let direct = options.clone().custom_flags(libc::O_DSYNC | libc::O_DIRECT).open(path);
     let opened = match direct {
-        // tmpfs and some network file systems: RWF_DSYNC makes the write safe all the same.
+        // tmpfs and some network file systems: O_DSYNC makes the write safe all the same.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             options.open(path).map(|file| (file, false))
         }
@@ -302,6 +306,5 @@ fn open_segment(path: &Path) -> Result<(File, bool), DriveError> {
 }
 
 /// The largest commit: a batch of records and its padding.
-#[expect(clippy::cast_possible_truncation, reason = "a few MiB, asserted below")]
-const WRITE_BYTES_MAX: u32 = (2 * COMMIT_BYTES_MAX) as u32;
+const WRITE_BYTES_MAX: usize = 2 * COMMIT_BYTES_MAX;
 const _: () = assert!(RECORD_BYTES_MAX + 2 * 4_096 <= 2 * COMMIT_BYTES_MAX);
