@@ -26,6 +26,8 @@ mod latency;
 mod limits;
 #[allow(unsafe_code, reason = "libc calls without a safe wrapper; see the module")]
 mod os;
+#[allow(dead_code, reason = "its users are under way")]
+mod page;
 #[cfg(test)]
 #[path = "../../client/tests/peer/mod.rs"]
 mod peer;
