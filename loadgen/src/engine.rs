@@ -14,7 +14,7 @@ use crate::lane::Lane;
 use crate::limits::{DRAIN_MS_MAX, PROGRAMS_MS_MAX};
 use crate::population::Population;
 use crate::probe::{Now, Queries, Visible};
-use crate::process::{Figures, Used};
+use crate::process::{Figures, Meter, Used};
 use crate::scenario::Scenario;
 use crate::tally::Tally;
 use crate::watch::{Outcome, Wanted, Watch};
@@ -129,6 +129,7 @@ impl Engine<'_> {
         let watch = Watch::begin(http, *wanted, Duration::from_nanos(late_ns))?;
         let mut began_with = None;
         let mut frames = vec![0_u64; self.lanes.len()];
+        let mut meter = None;
         let (mut before, mut after) = (None, None);
         let mut bar_ns = 0;
         loop {
@@ -136,13 +137,23 @@ impl Engine<'_> {
             if began_with.is_none() {
                 began_with = watch.outcome();
             }
-            if before.is_none() && began_with.is_some() && now_ns >= plan.warm_ns {
-                plan.begin(now_ns, self.scenario.seconds);
-                self.bar.set_length(plan.end_ns / 1_000_000);
-                before = Some(self.figures()?);
+            if meter.is_none() && began_with.is_some() && now_ns >= plan.warm_ns {
+                meter = Some(Meter::prepare(&[self.server_pid])?);
             }
-            if after.is_none() && now_ns >= plan.end_ns {
-                after = Some(self.figures()?);
+            if before.is_none()
+                && let Some(meter) = meter.as_mut().filter(|meter| meter.is_ready())
+            {
+                meter.begin()?;
+                before = Some(self.own()?);
+                plan.begin(plan.now_ns(), self.scenario.seconds);
+                self.bar.set_length(plan.end_ns / 1_000_000);
+            }
+            if after.is_none()
+                && now_ns >= plan.end_ns
+                && let Some(meter) = &mut meter
+            {
+                meter.end()?;
+                after = Some(self.own()?);
             }
             if after.is_some() && self.is_drained(now_ns, &plan) {
                 break;
@@ -161,14 +172,15 @@ impl Engine<'_> {
             self.take_turn(&plan, &mut scratch)?;
         }
         self.bar.finish_and_clear();
-        let (before, own_before, acked_before) = before.context("the measurement never began")?;
-        let (after, own_after, acked_after) = after.context("the measurement never ended")?;
+        let meter = meter.context("the measurement never began")?;
+        let (own_before, acked_before) = before.context("the measurement never began")?;
+        let (own_after, acked_after) = after.context("the measurement never ended")?;
         let offered = match self.scenario.rate {
             0 => self.tally.measured.admitted,
             _ => self.offered(&plan, &frames),
         };
         Ok(Measured {
-            used: after.since(&before),
+            used: meter.used()?,
             own: own_after.since(&own_before),
             acked: acked_after - acked_before,
             offered,
@@ -178,10 +190,9 @@ impl Engine<'_> {
         })
     }
 
-    /// The server's figures, our own, and the events acknowledged so far.
-    fn figures(&self) -> anyhow::Result<(Figures, Figures, u64)> {
-        let own = Figures::read(std::process::id())?;
-        Ok((Figures::read(self.server_pid)?, own, self.tally.all.acked))
+    /// Our own figures, and the events acknowledged so far.
+    fn own(&self) -> anyhow::Result<(Figures, u64)> {
+        Ok((Figures::read(std::process::id())?, self.tally.all.acked))
     }
 
     /// Frames due in the measurement, taken or not, as events.

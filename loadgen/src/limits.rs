@@ -47,6 +47,8 @@ pub(crate) const CRASH_TENANTS_MAX: i64 = 10_000;
 pub(crate) const CRASH_PRODUCERS_MAX: i64 = 12;
 /// Events of one producer of a crash test without an acknowledgement.
 pub(crate) const CRASH_IN_FLIGHT_MAX: u64 = 20_000;
+/// Threads of a system whose events perf counts: with more, counting would slow their switches.
+pub(crate) const PERF_THREADS_MAX: usize = 256;
 /// Mismatches explained in full; all are counted.
 pub(crate) const EXPLAINED_MAX: usize = 10;
 /// Bytes that wait for a socket besides event frames.

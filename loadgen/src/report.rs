@@ -158,6 +158,13 @@ impl Histograms {
 }
 
 impl ServerFigures {
+    /// Context switches of all threads. Perf's count is complete, `/proc` lacks those of threads
+    /// that ended; each sees the measurement begin and end a moment apart from the other.
+    pub(crate) fn switches(&self) -> u64 {
+        let seen = self.context_switches_voluntary + self.context_switches_involuntary;
+        self.counters.context_switches.map_or(seen, |counted| counted.max(seen))
+    }
+
     /// `events` were acknowledged while `used` was used; `census` was taken at the end.
     pub(crate) fn new(used: &Used, events: u64, machine: &Machine, census: &Census) -> Self {
         let capacity_s = used.seconds * float(machine.cores.max(1));
@@ -224,8 +231,7 @@ pub(crate) fn put(folder: &Path, name: &str, text: String) -> anyhow::Result<()>
 pub(crate) fn table(run: &Run) -> String {
     let server = &run.server;
     let seconds = run.seconds.max(1e-9);
-    let switches =
-        float(server.context_switches_voluntary + server.context_switches_involuntary) / seconds;
+    let switches = float(server.switches()) / seconds;
     let row = |name: &str, p: &Percentiles| {
         format!(
             "  {name:<9} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>9}\n",
@@ -247,6 +253,7 @@ pub(crate) fn table(run: &Run) -> String {
          \x20 rate        {:.3} M/s offered, {:.3} M/s acknowledged\n\
          \x20 server      {:.1} ns CPU/event, {:.1} % of the machine, {switches:.0} switches/s, \
          {:.1} MiB, {} tenants\n\
+         {}\
          \x20 programs    {} live, {} calls, {} faults, {} throttled, {:.0} fuel a call\n\
          \x20 latency us        p50        p99      p99.9     p99.99        max     count\n\
          {}{}{}\
@@ -263,6 +270,7 @@ pub(crate) fn table(run: &Run) -> String {
         server.cpu_percent_of_machine,
         float(server.rss_bytes_max) / f64::from(1 << 20),
         server.tenants_live,
+        server.counters.line(seconds, run.events_acked),
         server.programs_live,
         server.program_calls,
         server.program_faults,
@@ -313,13 +321,12 @@ pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
 
 fn line(name: &str, run: &Run) -> String {
     let server = &run.server;
-    let switches = server.context_switches_voluntary + server.context_switches_involuntary;
     format!(
         "{name:<28} {:<14} {:>9.3} {:>9.1} {:>8.0} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {:>6}\n",
         run.scenario,
         run.rate_acked / 1e6,
         server.ns_cpu_per_event,
-        float(switches) / run.seconds.max(1e-9),
+        float(server.switches()) / run.seconds.max(1e-9),
         run.latency_us.ack.p50,
         run.latency_us.ack.p99,
         run.latency_us.visible.p99,

@@ -2,27 +2,24 @@
 
 mod counters;
 mod machine;
+mod meter;
+mod perf;
 mod threads;
 
 pub(crate) use counters::Counters;
 pub(crate) use machine::Machine;
+pub(crate) use meter::Meter;
 
 use crate::os;
 use anyhow::Context as _;
 use std::time::Instant;
-use threads::Threads;
+use threads::{Change, Threads};
 
 /// The figures of one moment, of one process or of several that make up one system.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
-    /// When they were read.
-    pub(crate) at: Instant,
-    /// CPU time of all threads, ended ones too, nanoseconds.
-    pub(crate) cpu_ns: u64,
-    stat: Stat,
+    moment: Moment,
     threads: Threads,
-    /// Most memory ever resident, bytes.
-    pub(crate) rss_bytes_max: u64,
 }
 
 /// What was used between two moments.
@@ -46,39 +43,54 @@ impl Figures {
 
     /// Reads the figures of several processes, summed up.
     pub(crate) fn read_all(pids: &[u32]) -> anyhow::Result<Self> {
-        let at = Instant::now();
-        let mut figures = Self {
-            at,
-            cpu_ns: 0,
-            stat: Stat::default(),
-            threads: Threads::default(),
-            rss_bytes_max: 0,
-        };
+        Ok(Self { moment: Moment::read(pids)?, threads: Threads::read(pids)? })
+    }
+
+    /// What was used since `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Used {
+        self.moment.since(&earlier.moment, &self.threads.since(&earlier.threads))
+    }
+}
+
+/// What can be read at once, whatever the number of threads.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: Instant,
+    /// CPU time of all threads, ended ones too, nanoseconds.
+    cpu_ns: u64,
+    stat: Stat,
+    /// Most memory ever resident, bytes.
+    rss_bytes_max: u64,
+}
+
+impl Moment {
+    fn read(pids: &[u32]) -> anyhow::Result<Self> {
+        let mut sum =
+            Self { at: Instant::now(), cpu_ns: 0, stat: Stat::default(), rss_bytes_max: 0 };
         for &pid in pids {
             let read = |name: &str| {
                 let path = format!("/proc/{pid}/{name}");
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
             };
-            figures.cpu_ns += os::process_cpu_ns(pid)?;
-            figures.stat = figures.stat.plus(Stat::parse(&read("stat")?).with_context(|| {
+            sum.cpu_ns += os::process_cpu_ns(pid)?;
+            let stat = Stat::parse(&read("stat")?);
+            sum.stat = sum.stat.plus(stat.with_context(|| {
                 format!("/proc/{pid}/stat is not laid out as Linux lays it out")
             })?);
             let resident = field(&read("status")?, "VmHWM");
-            figures.rss_bytes_max +=
+            sum.rss_bytes_max +=
                 resident.with_context(|| format!("no VmHWM in /proc/{pid}/status"))? * 1024;
         }
-        figures.threads = Threads::read(pids)?;
-        Ok(figures)
+        Ok(sum)
     }
 
-    /// What was used since `earlier`. The clock ticks say how the time splits between user space
-    /// and kernel; its amount comes from the finer CPU clock.
-    pub(crate) fn since(&self, earlier: &Self) -> Used {
+    /// The clock ticks say how the time splits between user space and kernel; its amount comes
+    /// from the finer CPU clock.
+    fn since(&self, earlier: &Self, threads: &Change) -> Used {
         let cpu_ns = self.cpu_ns.saturating_sub(earlier.cpu_ns);
         let stat = self.stat.since(&earlier.stat);
         let share = float(stat.user_ticks) / float((stat.user_ticks + stat.system_ticks).max(1));
         let cpu_s = float(cpu_ns) / 1e9;
-        let threads = self.threads.since(&earlier.threads);
         Used {
             seconds: self.at.duration_since(earlier.at).as_secs_f64(),
             cpu_ns,
@@ -87,7 +99,7 @@ impl Figures {
             voluntary: threads.of.voluntary,
             involuntary: threads.of.involuntary,
             rss_bytes_max: self.rss_bytes_max,
-            counters: Counters::new(&stat, &threads),
+            counters: Counters::new(&stat, threads),
         }
     }
 }

@@ -138,3 +138,72 @@ fn parse_status(status: &str) -> Option<Thread> {
 fn parse_schedstat(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().nth(1)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHED: &str = "cat (29120, #threads: 1)\n\
+        -------------------------------------------------------------------\n\
+        se.sum_exec_runtime                          :             0.000000\n\
+        se.nr_migrations                             :                    7\n\
+        nr_switches                                  :                   12\n\
+        nr_voluntary_switches                        :                    9\n\
+        nr_involuntary_switches                      :                    3\n";
+
+    #[test]
+    fn the_kernels_words_are_read() {
+        let thread =
+            Thread { voluntary: 9, involuntary: 3, migrations: Some(7), run_delay_ns: None };
+        assert_eq!(parse_sched(SCHED), Some(thread));
+        assert_eq!(parse_sched("nr_switches : 12"), None);
+        let status = "voluntary_ctxt_switches:\t9\nnonvoluntary_ctxt_switches:\t3\n";
+        assert_eq!(parse_status(status), Some(Thread { migrations: None, ..thread }));
+        assert_eq!(parse_schedstat("166467 48623 1\n"), Some(48_623));
+        assert_eq!(parse_schedstat("0\n"), None);
+    }
+
+    #[test]
+    fn threads_are_compared_one_by_one() {
+        let thread = |voluntary, run_delay_ns| Thread {
+            voluntary,
+            migrations: Some(1),
+            run_delay_ns: Some(run_delay_ns),
+            ..Thread::default()
+        };
+        let threads = |all: &[(u32, Thread)]| Threads(all.iter().copied().collect());
+        // 1 went on, 2 ended, 3 began, 4 is another thread than it was.
+        let before = [(1, thread(10, 100)), (2, thread(5_000, 9)), (4, thread(70, 7))];
+        let after = [(1, thread(15, 140)), (3, thread(3, 6)), (4, thread(2, 5))];
+        let change = threads(&after).since(&threads(&before));
+        assert_eq!((change.of.voluntary, change.ended), (5 + 3 + 2, 1));
+        assert_eq!((change.of.run_delay_ns, change.of.migrations), (Some(40 + 6 + 5), Some(2)));
+    }
+
+    #[test]
+    fn what_one_thread_does_not_tell_is_not_told_of_all() {
+        let threads = |migrations| {
+            let thread = |migrations| Thread { migrations, ..Thread::default() };
+            Threads([(1, thread(Some(1))), (2, thread(migrations))].into_iter().collect())
+        };
+        assert_eq!(threads(Some(3)).since(&threads(Some(1))).of.migrations, Some(2));
+        assert_eq!(threads(None).since(&threads(Some(1))).of.migrations, None);
+    }
+
+    #[test]
+    fn the_switches_of_a_thread_of_our_own_are_counted() {
+        let (pause, waits) = std::sync::mpsc::sync_channel::<()>(0);
+        let pids = [std::process::id()];
+        let other = std::thread::Builder::new().spawn(move || while waits.recv().is_ok() {});
+        let before = Threads::read(&pids).unwrap();
+        assert!(before.0.len() >= 2, "{before:?}");
+        for _ in 0..200 {
+            pause.send(()).unwrap();
+        }
+        let change = Threads::read(&pids).unwrap().since(&before);
+        // Each hand-over waits for one of the two.
+        assert!(change.of.voluntary + change.of.involuntary > 100, "{change:?}");
+        drop(pause);
+        other.unwrap().join().unwrap();
+    }
+}
