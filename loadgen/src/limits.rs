@@ -47,12 +47,33 @@ pub(crate) const CRASH_TENANTS_MAX: i64 = 10_000;
 pub(crate) const CRASH_PRODUCERS_MAX: i64 = 12;
 /// Events of one producer of a crash test without an acknowledgement.
 pub(crate) const CRASH_IN_FLIGHT_MAX: u64 = 20_000;
+/// Questions without an answer on each connection that refreshes all tenants.
+pub(crate) const REFRESH_IN_FLIGHT_MAX: usize = 1_024;
+/// They leave in steps of so many nanoseconds: a frame a write would cost the server more to
+/// receive than to answer.
+pub(crate) const REFRESH_STEP_NS: u64 = 1_000_000;
 /// Threads of a system whose events perf counts: with more, counting would slow their switches.
 pub(crate) const PERF_THREADS_MAX: usize = 256;
 /// Mismatches explained in full; all are counted.
 pub(crate) const EXPLAINED_MAX: usize = 10;
 /// Bytes that wait for a socket besides event frames.
 pub(crate) const CONTROL_BYTES_MAX: usize = 8 << 20;
+/// Messages that wait for a tenant's thread of the foil; then its senders wait.
+pub(crate) const NAIVE_QUEUE_MAX: usize = 32;
+/// Names of topics that the foil keeps.
+pub(crate) const NAIVE_NAMES_MAX: usize = 1 << 22;
+/// Lanes of producers that the foil remembers.
+pub(crate) const NAIVE_LANES_MAX: usize = 1 << 16;
+/// Bytes of event frames that a client of the foil may be ahead, as trendsrv grants at most.
+pub(crate) const NAIVE_CREDIT_BYTES: u64 = 512 << 10;
+/// Smallest stack of a tenant's thread.
+pub(crate) const NAIVE_STACK_BYTES_MIN: usize = 32 << 10;
+/// How long the foil waits for HELLO.
+pub(crate) const NAIVE_HELLO_MS_MAX: u64 = 2_000;
+/// How long for the rest of a frame.
+pub(crate) const NAIVE_FRAME_MS_MAX: u64 = 5_000;
+/// How long for a client to read its answers.
+pub(crate) const NAIVE_WRITE_MS_MAX: u64 = 30_000;
 
 const _: () = assert!(
     (EVENTS_HEAD_BYTES + FRAME_EVENTS_MAX * RECORD_BYTES) as u64 <= CREDIT_INITIAL,

@@ -76,6 +76,38 @@ pub(crate) fn process_cpu_ns(pid: u32) -> anyhow::Result<u64> {
     Ok(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).context("negative CPU time")?)
 }
 
+/// Gives this process a futex table of its own with so many slots.
+///
+/// Linux 6.16 and later give a process a small table, sized by its cores: with tens of thousands
+/// of sleeping threads each wake-up then walks thousands of entries of one slot.
+pub(crate) fn set_futex_slots(slots: u32) -> anyhow::Result<()> {
+    let (want, none) = (libc::c_ulong::from(slots), libc::c_ulong::from(0_u32));
+    // SAFETY: these arguments are plain numbers; a kernel that lacks the call returns an error.
+    let done = unsafe { libc::prctl(PR_FUTEX_HASH, PR_FUTEX_HASH_SET_SLOTS, want, none, none) };
+    if done != 0 {
+        return Err(io::Error::last_os_error()).with_context(|| {
+            format!(
+                "the kernel refuses {slots} futex slots: it takes a power of two, from Linux 6.16 on"
+            )
+        });
+    }
+    Ok(())
+}
+
+/// Slots of this process's futex table; 0 is the table that all processes share, nothing a kernel
+/// that does not tell.
+pub(crate) fn futex_slots() -> Option<u32> {
+    let none: libc::c_ulong = 0;
+    // SAFETY: these arguments are plain numbers; a kernel that lacks the call returns an error.
+    let slots = unsafe { libc::prctl(PR_FUTEX_HASH, PR_FUTEX_HASH_GET_SLOTS, none, none, none) };
+    u32::try_from(slots).ok()
+}
+
+/// `prctl` of Linux 6.16, not yet in libc: `include/uapi/linux/prctl.h`.
+const PR_FUTEX_HASH: libc::c_int = 78;
+const PR_FUTEX_HASH_SET_SLOTS: libc::c_ulong = 1;
+const PR_FUTEX_HASH_GET_SLOTS: libc::c_ulong = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
