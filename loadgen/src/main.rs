@@ -24,6 +24,7 @@ mod http;
 mod lane;
 mod latency;
 mod limits;
+mod naive;
 #[allow(unsafe_code, reason = "libc calls without a safe wrapper; see the module")]
 mod os;
 #[allow(dead_code, reason = "its users are under way")]
@@ -69,6 +70,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Replay(Box<replay::ReplayArgs>),
     Crash(Box<crash::CrashArgs>),
+    Naive(Box<naive::NaiveArgs>),
     /// Shows the runs in some folders, one line each
     Report {
         /// Folders with a run.json
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args).map(|()| true),
         Command::Crash(args) => crash::crash(&args),
+        Command::Naive(args) => naive::naive(&args).map(|()| true),
         Command::Report { folders } => report::compare(&folders).map(|text| {
             print!("{text}");
             true
