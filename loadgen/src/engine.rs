@@ -15,6 +15,7 @@ use crate::limits::{DRAIN_MS_MAX, PROGRAMS_MS_MAX};
 use crate::population::Population;
 use crate::probe::{Now, Queries, Visible};
 use crate::process::{Figures, Meter, Used};
+use crate::refresh::Refresher;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
 use crate::watch::{Outcome, Wanted, Watch};
@@ -31,6 +32,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) visible: Visible,
     pub(crate) queries: Queries,
+    /// Asks for every tenant, if the scenario wants that.
+    pub(crate) refresher: Option<Refresher>,
     pub(crate) tally: Tally,
     pub(crate) server_pid: u32,
     /// The server's HTTP side, and what must be there before the measurement begins.
@@ -57,18 +60,20 @@ pub(crate) struct Measured {
     pub(crate) warmup_s: f64,
 }
 
-/// The token of the probe for visibility; queries have the next one, lanes the numbers below.
+/// The token of the probe for visibility; queries have the next one, the connections that refresh
+/// all tenants those behind it, lanes the numbers below.
 pub(crate) const VISIBLE: Token = Token(1 << 20);
 pub(crate) const QUERIES: Token = Token((1 << 20) + 1);
+pub(crate) const REFRESH: Token = Token((1 << 20) + 2);
 
 /// Where the run stands, in nanoseconds since it began.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+pub(crate) struct Plan {
     /// The measurement begins no earlier.
-    warm_ns: u64,
+    pub(crate) warm_ns: u64,
     /// When the measurement began; until then never.
-    measure_ns: u64,
-    end_ns: u64,
+    pub(crate) measure_ns: u64,
+    pub(crate) end_ns: u64,
     /// Between two frames of the whole load; 0 is saturated.
     interval_ns: f64,
     began: Instant,
@@ -76,7 +81,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(scenario: &Scenario) -> anyhow::Result<Self> {
+    pub(crate) fn new(scenario: &Scenario) -> anyhow::Result<Self> {
         let events = crate::process::float(scenario.frame_events as u64);
         let interval_ns = match scenario.rate {
             0 => 0.0,
@@ -94,26 +99,26 @@ impl Plan {
     }
 
     /// The measurement begins now, for so long.
-    const fn begin(&mut self, now_ns: u64, seconds: u64) {
+    pub(crate) const fn begin(&mut self, now_ns: u64, seconds: u64) {
         self.measure_ns = now_ns;
         self.end_ns = now_ns + seconds * 1_000_000_000;
     }
 
-    fn now_ns(&self) -> u64 {
+    pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn wall_ms(&self, ns: u64) -> u64 {
+    pub(crate) fn wall_ms(&self, ns: u64) -> u64 {
         u64::try_from((self.began_wall_ns + u128::from(ns)) / 1_000_000).unwrap_or(u64::MAX)
     }
 
     /// When frame `n` of the whole load is due.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "under 2^53 ns")]
-    fn due_ns(&self, frame: u64) -> u64 {
+    pub(crate) fn due_ns(&self, frame: u64) -> u64 {
         (crate::process::float(frame) * self.interval_ns) as u64
     }
 
-    const fn is_measured(&self, ns: u64) -> bool {
+    pub(crate) const fn is_measured(&self, ns: u64) -> bool {
         ns >= self.measure_ns && ns < self.end_ns
     }
 }
@@ -252,7 +257,8 @@ impl Engine<'_> {
     fn is_drained(&self, now_ns: u64, plan: &Plan) -> bool {
         let answered = self.lanes.iter().all(Lane::is_idle)
             && self.visible.is_idle()
-            && self.queries.is_idle();
+            && self.queries.is_idle()
+            && self.refresher.as_ref().is_none_or(Refresher::is_idle);
         answered || now_ns >= plan.end_ns.saturating_add(DRAIN_MS_MAX * 1_000_000)
     }
 
@@ -270,9 +276,16 @@ impl Engine<'_> {
             match event.token() {
                 VISIBLE => self.visible.wire.mark_ready(),
                 QUERIES => self.queries.wire.mark_ready(),
-                Token(lane) => {
+                Token(number) => {
                     let ended = event.is_read_closed() || event.is_error();
-                    self.lanes[lane].mark_ready(event.is_readable() || ended, event.is_writable());
+                    let (readable, writable) = (event.is_readable() || ended, event.is_writable());
+                    if let Some(shard) = number.checked_sub(REFRESH.0) {
+                        if let Some(refresher) = &mut self.refresher {
+                            refresher.mark_ready(shard, readable, writable);
+                        }
+                    } else {
+                        self.lanes[number].mark_ready(readable, writable);
+                    }
                 }
             }
         }
@@ -293,10 +306,12 @@ impl Engine<'_> {
             measured: plan.is_measured(now_ns),
         };
         self.visible.drive(now, scratch)?;
-        self.queries.drive(now, scratch)
+        self.queries.drive(now, scratch)?;
+        self.refresher.as_mut().map_or(Ok(()), |refresher| refresher.drive(now, scratch))
     }
 }
 
-fn interrupted(error: std::io::Error) -> std::io::Result<()> {
+/// A wait that a signal ended early is no failure.
+pub(crate) fn interrupted(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }

@@ -17,15 +17,16 @@ use crate::limits::CONTROL_BYTES_MAX;
 use crate::pool::Pool;
 use crate::population::Population;
 use crate::tally::Tally;
+use crate::wire::{greet, take};
 use anyhow::{Context as _, bail};
 use mio::net::TcpStream;
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use trendsrv_client::limits::EVENTS_HEAD_BYTES;
 use trendsrv_proto::{
-    Ack, AckMode, EventsHead, Frame, Hello, Kind, Need, Ping, Refuse, RetryClass, Split,
-    encode_define, encode_events, split,
+    Ack, AckMode, EventsHead, Frame, Kind, Need, Ping, Refuse, RetryClass, Split, encode_define,
+    encode_events, split,
 };
 
 /// A frame that is not acknowledged.
@@ -81,33 +82,10 @@ impl Lane {
         pool: Pool,
         (events_per_frame, in_flight_bytes_max): (usize, usize),
     ) -> anyhow::Result<Self> {
-        let mut stream = std::net::TcpStream::connect(address).with_context(|| {
-            format!("cannot connect to {address}; is trendsrv listening there?")
-        })?;
-        stream.set_nodelay(true)?;
-        let mut hello = Vec::new();
-        let software = concat!("loadgen ", env!("CARGO_PKG_VERSION"));
-        Hello { ack, features: 0, producer, epoch: 0, lane, software }.encode(&mut hello);
-        stream.write_all(&hello)?;
-        let (mut inbox, mut scratch) = (Vec::new(), [0; 4_096]);
-        let (welcome, used) = loop {
-            if let Split::Frame(header, body) = split(&inbox) {
-                match Frame::parse(header, body)? {
-                    Frame::HelloOk(ok) => break (ok.welcome(), header.length()),
-                    Frame::Refuse(r) => bail!("{address}: {}: {}", r.code.name(), r.message),
-                    other => bail!("{address} answers HELLO with {other:?}"),
-                }
-            }
-            match stream.read(&mut scratch)? {
-                0 => bail!("{address} closed the connection instead of HELLO_OK"),
-                bytes => inbox.extend_from_slice(&scratch[..bytes]),
-            }
-        };
-        inbox.drain(..used);
-        stream.set_nonblocking(true)?;
+        let (stream, welcome, inbox) = greet(address, (producer, lane, ack))?;
         let frames_max = (in_flight_bytes_max / pool.frame_bytes()).clamp(1, pool.frames());
         Ok(Self {
-            stream: TcpStream::from_std(stream),
+            stream,
             events_per_frame: events_per_frame as u64,
             frames_max,
             generation: welcome.generation,
@@ -404,18 +382,6 @@ impl Lane {
             bail!("the server asks for names and does not read them");
         }
         Ok(())
-    }
-}
-
-/// Bytes moved; none when the socket would block.
-fn take(mut act: impl FnMut() -> std::io::Result<usize>) -> anyhow::Result<Option<usize>> {
-    loop {
-        match act() {
-            Ok(bytes) => return Ok(Some(bytes)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e).context("the connection broke"),
-        }
     }
 }
 

@@ -38,6 +38,7 @@ mod probe;
 mod process;
 mod programs;
 mod record;
+mod refresh;
 mod replay;
 mod report;
 mod run;

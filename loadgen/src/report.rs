@@ -44,13 +44,39 @@ pub(crate) struct Run {
 pub(crate) struct Refresh {
     /// Tenants asked for in a round.
     pub(crate) tenants: u64,
-    /// Rounds that were finished.
+    /// Rounds that began in the measurement and were finished.
     pub(crate) rounds: u64,
-    /// How long a round took, from its first question to its last answer.
+    /// Answers that came in the measurement, of unfinished rounds, too.
+    #[serde(default)]
+    pub(crate) answers: u64,
+    /// Questions that the server was too busy to answer.
+    #[serde(default)]
+    pub(crate) refused: u64,
+    /// How long a round took, from its first question to its last answer; 0 when none was
+    /// finished.
     pub(crate) seconds_p50: f64,
     pub(crate) seconds_max: f64,
     /// CPU time of the server for the questions alone, where it can be told apart; otherwise 0.
     pub(crate) cpu_ns: u64,
+}
+
+impl Refresh {
+    /// What it did in `seconds`, in a line for a person.
+    fn line(&self, seconds: f64) -> String {
+        let Self { tenants, rounds, answers, refused, .. } = self;
+        let took = match rounds {
+            0 => "no round was finished".to_owned(),
+            _ => format!(
+                "a round took {:.3} s (p50), {:.3} s (max)",
+                self.seconds_p50, self.seconds_max
+            ),
+        };
+        format!(
+            "  refresh     {rounds} rounds of {tenants} tenants, {took}; {:.0} answers/s, {refused} \
+             refused\n",
+            float(*answers) / seconds
+        )
+    }
 }
 
 impl Run {
@@ -247,6 +273,7 @@ pub(crate) fn table(run: &Run) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     };
+    let refresh = run.refresh.as_ref().map(|r| r.line(seconds)).unwrap_or_default();
     format!(
         "scenario {}, {:.1} s\n\
          \x20 events      {} acknowledged, {} refused, {} lost\n\
@@ -258,6 +285,7 @@ pub(crate) fn table(run: &Run) -> String {
          \x20 latency us        p50        p99      p99.9     p99.99        max     count\n\
          {}{}{}\
          \x20 refusals    {refusals}\n\
+         {refresh}\
          \x20 check       {} tenants, {} topics, {} mismatches\n",
         run.scenario,
         run.seconds,

@@ -2,7 +2,7 @@
 
 use crate::check::{Checked, known_or_empty, lacks_names};
 use crate::durability;
-use crate::engine::{Engine, Measured, QUERIES, VISIBLE};
+use crate::engine::{Engine, Measured, QUERIES, REFRESH, VISIBLE};
 use crate::hostile::Hostile;
 use crate::lane::Lane;
 use crate::pool::{Place, Pool};
@@ -10,6 +10,7 @@ use crate::population::{Population, tenant_name, topic_name};
 use crate::probe::{Queries, Visible};
 use crate::process::{Machine, float};
 use crate::programs::NATIVE;
+use crate::refresh::Refresher;
 use crate::report::{self, Check, Histograms, Run, ServerFigures};
 use crate::sample::{Ledger, Sample};
 use crate::scenario::{Scenario, TenantDistribution};
@@ -169,6 +170,7 @@ fn make(
     let mut run = report_of(asked, &server, (&tally, unsent, &measured))?;
     run.server = ServerFigures::new(&measured.used, measured.acked, &machine, &server.census()?);
     run.latency_us = histograms.percentiles();
+    run.refresh = engine.refresher.map(Refresher::report);
     run.check = Check {
         tenants_checked: checked.tenants,
         topics_checked: checked.topics,
@@ -206,7 +208,7 @@ fn notes(
 }
 
 /// Fails with what is wrong and where.
-fn verdict(tally: &Tally, unsent: u64, drained: bool, checked: &Checked) -> anyhow::Result<()> {
+pub(crate) fn verdict(tally: &Tally, unsent: u64, drained: bool, checked: &Checked) -> anyhow::Result<()> {
     for line in &checked.explained {
         eprintln!("mismatch: {line}");
     }
@@ -332,6 +334,7 @@ fn engine<'a>(
     let wire = Wire::connect(main, session(0), poll.registry(), QUERIES)?;
     let asked = sample.tenants().iter().map(|t| population.tenant_id(*t)).collect();
     let queries = Queries::new(wire, scenario.queries, asked, scenario.seed)?;
+    let refresher = refresher(scenario, population, topology, &poll)?;
     let length = (scenario.warmup_seconds + scenario.seconds) * 1_000;
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {percent} %")?;
     let awaited = (server.http.clone(), wanted(scenario, drawn, &server.default_program()?));
@@ -343,11 +346,32 @@ fn engine<'a>(
         lanes,
         visible,
         queries,
+        refresher,
         tally,
         server_pid,
         awaited,
         bar,
     })
+}
+
+/// The connections that ask for every tenant, if the scenario wants that.
+fn refresher(
+    scenario: &Scenario,
+    population: &Population,
+    topology: &Topology,
+    poll: &Poll,
+) -> anyhow::Result<Option<Refresher>> {
+    if scenario.refresh_ms == 0 {
+        return Ok(None);
+    }
+    let mut shards = Vec::with_capacity(topology.shards());
+    for shard in 0..topology.shards() {
+        shards.push((address_of(topology, shard)?, Vec::new()));
+    }
+    for tenant in (0..scenario.tenants).map(|tenant| population.tenant_id(tenant)) {
+        shards[usize::from(topology.owner(tenant))].1.push(tenant);
+    }
+    Refresher::connect(shards, scenario.refresh_ms, (poll.registry(), REFRESH)).map(Some)
 }
 
 /// What must live before the measurement begins: the tenants drawn and the probe's. Under Zipf's

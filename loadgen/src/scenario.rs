@@ -139,11 +139,13 @@ impl Default for Scenario {
 }
 
 /// Names and what they change of the default.
-pub(crate) const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 11] = [
     "100k",
+    "100k-refresh",
     "100k-run16",
     "100k-run64",
     "100k-zipf",
+    "1m",
     "durability",
     "hostile",
     "hostile-burn",
@@ -173,10 +175,13 @@ impl Scenario {
         };
         let scenario = match name {
             "100k" => Self::default(),
+            "100k-refresh" => Self { rate: 200_000, refresh_ms: 1_000, ..Self::default() },
             "100k-run16" => Self { run_length: 16, ..Self::default() },
             // Frames in which every tenant comes.
             "100k-run64" => Self { run_length: 64, pool_bytes: 192 << 20, ..Self::default() },
             "100k-zipf" => Self { tenant_distribution: zipf, ..Self::default() },
+            // The frames hold five events of each tenant.
+            "1m" => Self { tenants: 1_000_000, rate: 4_200_000, ..Self::default() },
             "durability" => Self { durability: true, rate: 4_200_000, ..Self::default() },
             "hostile" => hostile(&["loop-summarise", "loop-observe"]),
             "hostile-burn" => hostile(&["burn"]),
@@ -215,6 +220,7 @@ impl Scenario {
         range("sample", self.sample as u64, 1, sample_max as u64)?;
         range("visible_probes", u64::from(self.visible_probes), 1, 1_000)?;
         range("queries", u64::from(self.queries), 1, 10_000)?;
+        range("refresh_ms", u64::from(self.refresh_ms), 0, 3_600_000)?;
         range("hostile_per_mille", u64::from(self.hostile_per_mille), 0, 500)?;
         let programs = (self.hostile_programs.len() as u64, HOSTILE_PROGRAMS_MAX as u64);
         let least = u64::from(self.hostile_per_mille > 0);

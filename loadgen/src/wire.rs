@@ -1,4 +1,4 @@
-//! A session on a non-blocking socket: the probes' connections.
+//! Non-blocking sockets: a session on one, for the probes, and the greeting of the others.
 
 use anyhow::{Context as _, bail};
 use mio::net::TcpStream;
@@ -6,6 +6,7 @@ use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use trendsrv_client::{Names, Session, SessionConfig, SessionEvent, State};
+use trendsrv_proto::{AckMode, Frame, Hello, Split, Welcome, split};
 
 /// One connection; a probe does not come back after it is lost, as a lost probe is a finding.
 #[derive(Debug)]
@@ -101,4 +102,50 @@ pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(TcpStream::from_std(stream))
+}
+
+/// Connects, says HELLO as lane `lane` of `producer` and waits for HELLO_OK. Returns the socket,
+/// which does not block, and the bytes that came behind the greeting.
+pub(crate) fn greet(
+    address: SocketAddr,
+    (producer, lane, ack): (u64, u16, AckMode),
+) -> anyhow::Result<(TcpStream, Welcome, Vec<u8>)> {
+    let mut stream = std::net::TcpStream::connect(address)
+        .with_context(|| format!("cannot connect to {address}; is trendsrv listening there?"))?;
+    stream.set_nodelay(true)?;
+    let mut hello = Vec::new();
+    let software = concat!("loadgen ", env!("CARGO_PKG_VERSION"));
+    Hello { ack, features: 0, producer, epoch: 0, lane, software }.encode(&mut hello);
+    stream.write_all(&hello)?;
+    let (mut inbox, mut scratch) = (Vec::new(), [0; 4_096]);
+    let (welcome, used) = loop {
+        if let Split::Frame(header, body) = split(&inbox) {
+            match Frame::parse(header, body)? {
+                Frame::HelloOk(ok) => break (ok.welcome(), header.length()),
+                Frame::Refuse(r) => bail!("{address}: {}: {}", r.code.name(), r.message),
+                other => bail!("{address} answers HELLO with {other:?}"),
+            }
+        }
+        match stream.read(&mut scratch)? {
+            0 => bail!("{address} closed the connection instead of HELLO_OK"),
+            bytes => inbox.extend_from_slice(&scratch[..bytes]),
+        }
+    };
+    inbox.drain(..used);
+    stream.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(stream), welcome, inbox))
+}
+
+/// Bytes moved; none when the socket would block.
+pub(crate) fn take(
+    mut act: impl FnMut() -> std::io::Result<usize>,
+) -> anyhow::Result<Option<usize>> {
+    loop {
+        match act() {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e).context("the connection broke"),
+        }
+    }
 }
