@@ -7,6 +7,8 @@
 //! Each one takes the same events from the same generator and gives the same answer: the top 10
 //! topics of a tenant's last 60 s, checked against exact counts.
 
+pub(crate) mod naive;
+
 use crate::run::Done;
 use crate::scenario::Scenario;
 use serde::{Deserialize, Serialize};
