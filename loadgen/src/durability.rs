@@ -1,5 +1,5 @@
 //! What durability costs: the same load with each kind of acknowledgement, beside the disk's own
-//! speed.
+//! speed, and a single event on an idle server.
 //!
 //! Owns the comparison. Never touches the servers' data.
 //!
@@ -10,6 +10,7 @@
 //! ```
 
 use crate::disk::{self, WriteLatency};
+use crate::lone::{self, LoneLatency};
 use crate::process::float;
 use crate::programs::Folder;
 use crate::run::{Done, RunArgs};
@@ -47,13 +48,19 @@ pub(crate) fn run(args: &RunArgs, scenario: &Scenario) -> anyhow::Result<bool> {
             std::fs::remove_dir_all(&data)?;
         }
     }
-    let verdict = verdict(&done, &disk);
+    let data = folder.path().join("lone");
+    let mut alone = args.server.clone();
+    alone.server_arg.extend(["--data-dir".to_owned(), data.display().to_string()]);
+    let lone = lone::latency(&alone)?;
+    println!("{}", lone.line());
+    let verdict = verdict(&done, &disk, &lone);
     let mut config = serde_json::to_value(scenario)?;
     config["disk_write_us"] = serde_json::to_value(disk)?;
+    config["lone_durable_us"] = serde_json::to_value(lone)?;
     publish(args, scenario, config, done, verdict)
 }
 
-fn verdict(sides: &[(&str, Done)], disk: &WriteLatency) -> Verdict {
+fn verdict(sides: &[(&str, Done)], disk: &WriteLatency, lone: &LoneLatency) -> Verdict {
     let mut verdict = Verdict::new();
     for (name, done) in sides {
         let what = match &done.right {
@@ -88,6 +95,14 @@ fn verdict(sides: &[(&str, Done)], disk: &WriteLatency) -> Verdict {
             disk.block_p50_us
         ),
     );
+    verdict.note(
+        lone.p50_us < float(COMMIT_WAIT_US),
+        format!(
+            "a lone durable event on an idle server takes {:.0} us: it does not wait for more to come \
+             ({COMMIT_WAIT_US} us)",
+            lone.p50_us
+        ),
+    );
     verdict
 }
 
@@ -115,27 +130,34 @@ mod tests {
         Done { run, histograms: Histograms::new().unwrap(), notes: Vec::new(), right: Ok(()) }
     }
 
-    fn passes(applied_ns: f64, durable_p50: f64) -> bool {
+    const DISK: WriteLatency =
+        WriteLatency { block_p50_us: 100.0, block_p99_us: 200.0, large_p50_us: 500.0 };
+    const LONE: LoneLatency = LoneLatency { p50_us: 300.0, p99_us: 900.0 };
+
+    fn passes(applied_ns: f64, durable_p50: f64, lone_p50_us: f64) -> bool {
         let sides = [
             ("no-log", done(100.0, 600.0)),
             ("received", done(110.0, 600.0)),
             ("applied", done(applied_ns, 600.0)),
             ("durable", done(150.0, durable_p50)),
         ];
-        let disk = WriteLatency { block_p50_us: 100.0, block_p99_us: 200.0, large_p50_us: 500.0 };
-        verdict(&sides, &disk).passed
+        verdict(&sides, &DISK, &LoneLatency { p50_us: lone_p50_us, ..LONE }).passed
     }
 
     #[test]
     fn the_log_may_cost_forty_percent_and_a_commit_its_wait_and_three_writes() {
-        assert!(passes(140.0, 2_300.0));
-        assert!(!passes(141.0, 2_300.0));
-        assert!(!passes(140.0, 2_301.0));
+        assert!(passes(140.0, 2_300.0, 300.0));
+        assert!(!passes(141.0, 2_300.0, 300.0));
+        assert!(!passes(140.0, 2_301.0, 300.0));
+    }
+
+    #[test]
+    fn a_lone_event_must_not_wait_for_others() {
+        assert!(!passes(140.0, 2_300.0, 2_000.0));
     }
 
     #[test]
     fn a_side_that_is_missing_or_wrong_fails_the_verdict() {
-        let disk = WriteLatency { block_p50_us: 100.0, block_p99_us: 200.0, large_p50_us: 500.0 };
-        assert!(!verdict(&[("no-log", done(1.0, 1.0))], &disk).passed);
+        assert!(!verdict(&[("no-log", done(1.0, 1.0))], &DISK, &LONE).passed);
     }
 }

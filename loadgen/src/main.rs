@@ -14,6 +14,7 @@
 
 mod census;
 mod check;
+mod compare;
 mod crash;
 mod disk;
 mod durability;
@@ -24,10 +25,10 @@ mod http;
 mod lane;
 mod latency;
 mod limits;
+mod lone;
 mod naive;
 #[allow(unsafe_code, reason = "libc calls without a safe wrapper; see the module")]
 mod os;
-#[allow(dead_code, reason = "its users are under way")]
 mod page;
 #[cfg(test)]
 #[path = "../../client/tests/peer/mod.rs"]
@@ -72,6 +73,7 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     Crash(Box<crash::CrashArgs>),
     Naive(Box<naive::NaiveArgs>),
+    Compare(Box<compare::CompareArgs>),
     /// Shows the runs in some folders, one line each
     Report {
         /// Folders with a run.json
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args).map(|()| true),
         Command::Crash(args) => crash::crash(&args),
         Command::Naive(args) => naive::naive(&args).map(|()| true),
+        Command::Compare(args) => compare::compare(&args),
         Command::Report { folders } => report::compare(&folders).map(|text| {
             print!("{text}");
             true
