@@ -13,6 +13,9 @@ usage: ./ci.sh LANE [N]…
   python       the Python client against its vectors            needs python3
   guests       tenant programs: tests, rebuilt ones compared     needs rustup or the wasm target;
                with the committed, the examples                clang, wasm-ld, node, npm
+  instructions proto's and shard's, against the table in        needs valgrind, and the compiler and
+               tests/instructions; --update "reason"            CPU that the table names
+               writes it anew
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
   fuzz         each fuzz target for FUZZ_SECONDS (default 10)   needs nightly, cargo-fuzz
@@ -25,8 +28,6 @@ usage: ./ci.sh LANE [N]…
   faults [N]   the same on a disk that forgets, fails, is full  needs FUSE and the right to mount
   flips [N]    single bits of a data directory flipped,         needs nothing more; takes SEED=
                N of them (default 10000)
-
-The lane icount arrives with what it tests.
 END
 }
 
@@ -85,6 +86,16 @@ lane_guests() {
   cargo clippy --locked --release --target $target -p trend-trending -p trend-hashtags \
     -p trend-log-signatures -p my-program -- -D warnings
   cargo test --locked
+}
+
+# Instructions instead of times: they repeat, on a busy machine too. Exit code 3: not compared.
+lane_instructions() {
+  local code=0 update=()
+  command -v valgrind >/dev/null || skip "valgrind is not installed"
+  [ -z "$reason" ] || update=(--update "$reason")
+  cargo run --locked --release -q -p trendsrv-instructions -- compare "${update[@]}" || code=$?
+  [ "$code" -ne 3 ] || skip "the table is not of this compiler and CPU: see the line above"
+  return "$code"
 }
 
 # Each benchmark with its own small arguments, and each load scenario for a second. An example
@@ -237,9 +248,18 @@ lane_cycles() {
   usage
   exit 0
 }
-lanes=() counts=()
-for word in "$@"; do
-  if [[ $word =~ ^[0-9]+$ && ${#lanes[@]} -gt 0 ]]; then
+lanes=() counts=() reason=""
+while [ $# -gt 0 ]; do
+  word=$1
+  shift
+  if [ "$word" = --update ]; then
+    if [ "${lanes[*]: -1}" != instructions ] || [ -z "${1:-}" ]; then
+      echo 'usage: ./ci.sh instructions --update "reason"' >&2
+      exit 2
+    fi
+    reason=$1
+    shift
+  elif [[ $word =~ ^[0-9]+$ && ${#lanes[@]} -gt 0 ]]; then
     counts[${#lanes[@]} - 1]=$word
   elif declare -F "lane_${word//-/_}" >/dev/null; then
     lanes+=("$word")

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::Finding;
 
 /// Each member with the members it may depend on. A member that is missing here is a finding.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("trendsrv-proto", &[]),
     ("trendsrv-shard", &["trendsrv-proto"]),
     ("trendsrv-wasm-host", &["trendsrv-proto", "trendsrv-shard"]),
@@ -27,6 +27,7 @@ const ALLOWED: [(&str, &[&str]); 7] = [
         &["trendsrv-proto", "trendsrv-shard", "trendsrv-client", "trendsrv-wasm-host"],
     ),
     ("trendsrv-loadgen", &["trendsrv-proto", "trendsrv-client"]),
+    ("trendsrv-instructions", &["trendsrv-proto", "trendsrv-shard"]),
     ("trendsrv-tidy", &[]),
 ];
 
