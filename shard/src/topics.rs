@@ -26,9 +26,17 @@ struct Entry {
 }
 
 /// The table of names.
+///
+/// It has room for far more topics than most servers see. Entries lie one behind the other, and
+/// only their numbers lie scattered: scattered entries of ten thousand topics were a page and a
+/// miss of the address translation each, 80 ns a name when programs tick.
 #[derive(Debug)]
 pub(crate) struct Topics {
-    table: HashTable<Entry>,
+    /// Where each topic's entry lies.
+    places: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// Entries that are free.
+    free: Vec<u32>,
     secret: u64,
     topics_max: usize,
     /// Topics no window holds, longest so first; a name in here may be in use again.
@@ -45,13 +53,17 @@ pub(crate) struct Topics {
 pub(crate) struct Collision;
 
 /// Bytes of one entry of the table, its name apart.
-pub const TOPIC_ENTRY_BYTES: usize = size_of::<Entry>() + 1;
+pub const TOPIC_ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
+/// Bytes of one bucket of it.
+pub const TOPIC_BUCKET_BYTES: usize = size_of::<u32>() + 1;
 
 impl Topics {
     pub(crate) fn new(topics_max: usize, secret: u64) -> Self {
         let idle_max = (topics_max / 8).max(16);
         Self {
-            table: HashTable::with_capacity(topics_max),
+            places: HashTable::with_capacity(topics_max),
+            entries: Vec::with_capacity(topics_max),
+            free: Vec::with_capacity(topics_max),
             secret,
             topics_max,
             idle: VecDeque::with_capacity(idle_max),
@@ -64,8 +76,7 @@ impl Topics {
     /// The name of a topic, empty while nobody has told it.
     #[inline]
     pub(crate) fn name(&self, id: TopicId) -> &str {
-        let found = self.table.find(self.hash(id), |entry| entry.id == id);
-        found.and_then(|entry| entry.name.as_deref()).unwrap_or("")
+        self.entry(id).and_then(|entry| entry.name.as_deref()).unwrap_or("")
     }
 
     /// Whether a name may be told: not when its id belongs to another.
@@ -78,14 +89,14 @@ impl Topics {
 
     /// Keeps a name that was checked; returns whether it was missing.
     pub(crate) fn define(&mut self, id: TopicId, name: &str) -> bool {
-        let hash = self.hash(id);
-        if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
+        if let Some(entry) = self.entry_mut(id) {
             let is_new = entry.name.is_none();
+            let is_idle = entry.references == 0;
             if is_new {
                 entry.name = Some(name.into());
                 self.name_bytes += name.len();
             }
-            if entry.references == 0 {
+            if is_idle {
                 // Its events are on their way: it must not be the next to be forgotten.
                 self.rest(id);
             }
@@ -101,8 +112,7 @@ impl Topics {
 
     /// Whether to ask for a name now: it is missing and was not asked for within a second.
     pub(crate) fn ask(&mut self, id: TopicId, now_ms: u64) -> bool {
-        let hash = self.hash(id);
-        match self.table.find_mut(hash, |entry| entry.id == id) {
+        match self.entry_mut(id) {
             Some(entry) if entry.name.is_none() => {
                 let due = now_ms >= entry.asked_ms.saturating_add(ASK_AGAIN_MS);
                 if due {
@@ -116,18 +126,18 @@ impl Topics {
 
     /// Whether some window holds the topic and its name is missing.
     pub(crate) fn is_unnamed(&self, id: TopicId) -> bool {
-        let found = self.table.find(self.hash(id), |entry| entry.id == id);
-        found.is_some_and(|entry| entry.references > 0 && entry.name.is_none())
+        self.entry(id).is_some_and(|entry| entry.references > 0 && entry.name.is_none())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.places.len()
     }
 
     /// The topics that windows hold, how many of them, and the names.
     #[cfg(test)]
     pub(crate) fn held(&self) -> std::collections::BTreeMap<TopicId, (u32, String)> {
-        let held = self.table.iter().filter(|entry| entry.references > 0);
+        let held = self.places.iter().map(|&place| &self.entries[place as usize]);
+        let held = held.filter(|entry| entry.references > 0);
         held.map(|entry| {
             (entry.id, (entry.references, entry.name.as_deref().unwrap_or("").to_owned()))
         })
@@ -138,10 +148,20 @@ impl Topics {
         fmix64(id.0 ^ self.secret)
     }
 
+    #[inline]
+    fn entry(&self, id: TopicId) -> Option<&Entry> {
+        let place = self.places.find(self.hash(id), |&at| self.entries[at as usize].id == id)?;
+        self.entries.get(*place as usize)
+    }
+
+    fn entry_mut(&mut self, id: TopicId) -> Option<&mut Entry> {
+        let place = self.places.find(self.hash(id), |&at| self.entries[at as usize].id == id)?;
+        self.entries.get_mut(*place as usize)
+    }
+
     /// Returns whether the topic lacks a name.
     fn open(&mut self, id: TopicId) -> bool {
-        let hash = self.hash(id);
-        if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
+        if let Some(entry) = self.entry_mut(id) {
             entry.references = entry.references.saturating_add(1);
             return entry.name.is_none();
         }
@@ -149,8 +169,7 @@ impl Topics {
     }
 
     fn close(&mut self, id: TopicId) {
-        let hash = self.hash(id);
-        if let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) {
+        if let Some(entry) = self.entry_mut(id) {
             // A topic that found the table full was never counted when it opened.
             entry.references = entry.references.saturating_sub(1);
             if entry.references == 0 {
@@ -160,20 +179,31 @@ impl Topics {
     }
 
     fn insert(&mut self, id: TopicId, references: u32, name: Option<Box<str>>) -> bool {
-        if self.table.len() >= self.topics_max && !self.forget_one() {
+        if self.places.len() >= self.topics_max && !self.forget_one() {
             self.unnamed_full += 1;
             return false;
         }
         let (hash, secret) = (self.hash(id), self.secret);
         let entry = Entry { id, references, resting: 0, asked_ms: 0, name };
-        self.table.insert_unique(hash, entry, |entry| fmix64(entry.id.0 ^ secret));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.entries[place as usize] = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        let entries = &self.entries;
+        let hasher = |&at: &u32| fmix64(entries[at as usize].id.0 ^ secret);
+        self.places.insert_unique(hash, place, hasher);
         true
     }
 
     /// No window holds the topic; the one longest so is forgotten when too many rest.
     fn rest(&mut self, id: TopicId) {
-        let hash = self.hash(id);
-        let Some(entry) = self.table.find_mut(hash, |entry| entry.id == id) else { return };
+        let Some(entry) = self.entry_mut(id) else { return };
         entry.resting += 1;
         if self.idle.len() >= self.idle_max {
             self.forget_front();
@@ -193,16 +223,17 @@ impl Topics {
     fn forget_front(&mut self) -> bool {
         let Some(id) = self.idle.pop_front() else { return false };
         let hash = self.hash(id);
-        let Ok(mut found) = self.table.find_entry(hash, |entry| entry.id == id) else {
+        let entries = &mut self.entries;
+        let Ok(found) = self.places.find_entry(hash, |&at| entries[at as usize].id == id) else {
             return false;
         };
-        let entry = found.get_mut();
+        let entry = &mut entries[*found.get() as usize];
         entry.resting -= 1;
         if entry.references > 0 || entry.resting > 0 {
             return false;
         }
-        let (entry, _) = found.remove();
-        self.name_bytes -= entry.name.map_or(0, |name| name.len());
+        self.name_bytes -= entry.name.take().map_or(0, |name| name.len());
+        self.free.push(found.remove().0);
         true
     }
 }
