@@ -7,7 +7,26 @@ use std::process::ExitCode;
 use trendsrv_server::config::{Cli, Command, Config, Loaded, Machine};
 use trendsrv_server::{demo, process, programs, store};
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("trendsrv: {}", in_one_sentence(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// The error and its causes. Most errors of ours tell their cause themselves: it is said once.
+fn in_one_sentence(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words += if words.is_empty() { "" } else { ": " };
+            words += &cause;
+        }
+    }
+    words
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // It knows nothing of a server's settings, and says nothing but what was asked.
     if let Some(Command::CompileProgram(args)) = &cli.command {
@@ -41,4 +60,17 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         .context("cannot write to standard output")?;
     running.wait()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_one_sentence;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_that_the_error_tells_is_not_said_again() {
+        let told = anyhow!("no room").context("cannot write a: no room").context("shard 0");
+        assert_eq!(in_one_sentence(&told), "shard 0: cannot write a: no room");
+        assert_eq!(in_one_sentence(&anyhow!("alone")), "alone");
+    }
 }
