@@ -7,7 +7,7 @@
 //!
 //! Invariant: the shard never waits for the helper; the helper waits for the shard.
 
-use crate::runtime::{DoorbellRinger, serve_at_once};
+use crate::runtime::DoorbellRinger;
 use crate::store::{Chore, Chores, Done, RealDisk, StoreError};
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -30,10 +30,7 @@ impl Helper {
         let (to, todo) = flume::bounded(CHORES_MAX);
         let (done, from) = flume::bounded(DONES_MAX);
         let work = Work { chores, todo, done, ringer };
-        let thread = Builder::new().name(format!("log-{shard}")).spawn(move || {
-            serve_at_once();
-            work.run();
-        })?;
+        let thread = Builder::new().name(format!("log-{shard}")).spawn(move || work.run())?;
         Ok(Self { to, from, thread })
     }
 
