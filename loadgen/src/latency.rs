@@ -25,6 +25,15 @@ pub(crate) struct Percentiles {
     pub(crate) count: u64,
 }
 
+/// As much of a histogram as a chart shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    /// `1 / (1 - quantile)` and the latency there, microseconds.
+    pub(crate) curve: Vec<(f64, f64)>,
+    /// Where a step begins, microseconds, and how many latencies lie in it.
+    pub(crate) steps: Vec<(f64, u64)>,
+}
+
 impl Latency {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?;
@@ -54,6 +63,28 @@ impl Latency {
             max: float(self.histogram.max()) / 1e3,
             count: self.histogram.len(),
         }
+    }
+
+    /// The curve and the steps of its charts; a step is a quarter longer than the one before.
+    pub(crate) fn shape(&self) -> Shape {
+        let (mut shape, mut begins_at) = (Shape::default(), 0.0);
+        for step in self.histogram.iter_quantiles(5) {
+            let beyond = 1.0 - step.quantile_iterated_to();
+            if beyond > 0.0 {
+                shape.curve.push((1.0 / beyond, float(step.value_iterated_to()) / 1e3));
+            }
+        }
+        for step in self.histogram.iter_log(1_000, 1.25) {
+            let count = step.count_since_last_iteration();
+            if count > 0 || !shape.steps.is_empty() {
+                shape.steps.push((begins_at, count));
+            }
+            begins_at = float(step.value_iterated_to() + 1) / 1e3;
+        }
+        if !shape.steps.is_empty() {
+            shape.steps.push((begins_at, 0));
+        }
+        shape
     }
 
     /// The percentile distribution in HdrHistogram's text format, microseconds.
@@ -101,5 +132,17 @@ mod tests {
         assert!(text.contains("Percentile TotalCount"));
         let last = text.lines().rfind(|line| !line.starts_with('#')).unwrap();
         assert!(last.contains("1.000000000000       1000"), "{last}");
+    }
+
+    #[test]
+    fn the_shape_of_a_histogram_holds_every_latency_once() {
+        let mut latency = Latency::new().unwrap();
+        (1..=1_000).for_each(|n| latency.record(n * 1_000));
+        let Shape { curve, steps } = latency.shape();
+        assert_eq!(steps.iter().map(|step| step.1).sum::<u64>(), 1_000);
+        let median = curve.iter().find(|point| point.0 >= 2.0).unwrap();
+        assert!((median.1 - 500.0).abs() < 1.0, "{median:?}");
+        assert!(curve.iter().chain(&[(1.0, 1.0)]).all(|point| point.0.is_finite()));
+        assert_eq!(Latency::new().unwrap().shape(), Shape::default());
     }
 }

@@ -3,6 +3,7 @@
 //! The field names are a contract: add to them, do not rename.
 
 use crate::census::Census;
+use crate::compare::Comparison;
 use crate::latency::{Latency, Percentiles};
 use crate::process::{Counters, Machine, Used, float};
 use crate::sides::Compared;
@@ -313,7 +314,8 @@ pub(crate) fn table(run: &Run) -> String {
     )
 }
 
-/// `loadgen report DIR…`: one line a run, one a side where sides were compared.
+/// `loadgen report DIR…`: one line a run, one a side where sides were compared, one a load of each
+/// system where systems were; a star marks ours at the size of another one.
 pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
     let mut text = format!(
         "{:<28} {:<14} {:>9} {:>9} {:>8} {:>10} {:>9} {:>9} {:>9} {:>6}\n",
@@ -329,6 +331,13 @@ pub(crate) fn compare(folders: &[PathBuf]) -> anyhow::Result<String> {
         "wrong"
     );
     for folder in folders {
+        if let Some(comparison) = Comparison::read(folder)? {
+            let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+            for (of, run) in crate::compare::lines(&comparison) {
+                text.push_str(&line(&format!("{name}/{of}"), run));
+            }
+            continue;
+        }
         let path = folder.join("run.json");
         let json = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;

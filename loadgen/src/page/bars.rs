@@ -178,7 +178,7 @@ fn rows(count: usize) -> f64 {
 }
 
 /// Three digits and a unit: `1.23M`, `45.6k`, `0.789`.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
         size if size >= 0.999_5e9 => (value / 1e9, "G"),
         size if size >= 0.999_5e6 => (value / 1e6, "M"),

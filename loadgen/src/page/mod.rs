@@ -13,10 +13,11 @@
 mod bars;
 mod plot;
 
-pub(crate) use bars::{Bar, Bars};
+pub(crate) use bars::{Bar, Bars, short};
 pub(crate) use plot::{Axis, Plot, Scale};
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -34,7 +35,8 @@ pub(crate) struct Page {
 }
 
 /// How a goal came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Holds,
     DoesNotHold,

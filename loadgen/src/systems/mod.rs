@@ -7,14 +7,17 @@
 //! Each one takes the same events from the same generator and gives the same answer: the top 10
 //! topics of a tenant's last 60 s, checked against exact counts.
 
+pub(crate) mod flink;
 pub(crate) mod naive;
+pub(crate) mod redis;
+pub(crate) mod trendsrv;
 
 use crate::run::Done;
 use crate::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 
 /// Where the system under test runs and where the generator does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cores {
     pub(crate) server: Vec<usize>,
     pub(crate) loadgen: Vec<usize>,

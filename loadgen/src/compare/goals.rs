@@ -1,0 +1,307 @@
+//! The goals that a comparison is judged by.
+//!
+//! Owns: each limit, and the load that shows it. A goal of 100,000 tenants is not judged by a
+//! smaller scenario, and none by a load that failed.
+
+use super::cell::Cell;
+use super::figures::{Metric, Row, Spread, ratio, rows};
+use super::load::Load;
+use super::plan::Plan;
+use crate::page::Outcome;
+use crate::systems::trendsrv;
+use serde::{Deserialize, Serialize};
+
+/// One goal and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Goal {
+    pub(crate) outcome: Outcome,
+    /// What was found, and what was asked for.
+    pub(crate) what: String,
+    /// The spread, the size, the load; or why it was not measured.
+    pub(crate) detail: String,
+}
+
+/// The goals are those of this many tenants and paced events a second.
+const TENANTS: u32 = 100_000;
+const RATE: u64 = 4_200_000;
+
+/// Loads of ours and their limits: cores used at the goal's rate, which are 18 and 12 % of two.
+const CORES: [(Load, &str, f64); 2] =
+    [(Load::Paced, "every event for another tenant", 0.36), (Load::PacedRun16, "runs of 16", 0.24)];
+/// The longest p99 of acknowledgements at the goal's rate.
+const ACK_P99_US: f64 = 3_000.0;
+/// Nanoseconds of CPU time of an event: 1.3 times what a prototype with ticking programs took.
+const NS_PER_EVENT: [(Load, &str, f64); 2] =
+    [(Load::Saturated, "runs of 1", 71.5), (Load::SaturatedRun16, "runs of 16", 45.5)];
+
+/// How many times what another system does, and at which load.
+const RATIOS: [(&str, Load, Metric, f64); 7] = [
+    ("naive-futex", Load::Saturated, Metric::EventsPerCpuSecond, 100.0),
+    ("naive-futex", Load::Saturated, Metric::SwitchesPerMillionEvents, 1_000.0),
+    ("redis", Load::Saturated, Metric::EventsPerCpuSecond, 30.0),
+    ("redis", Load::SaturatedRun16, Metric::EventsPerCpuSecond, 50.0),
+    ("redis", Load::Refreshed, Metric::EventsPerCpuSecond, 100.0),
+    ("flink-10s", Load::Saturated, Metric::EventsPerCpuSecond, 100.0),
+    ("flink-1s", Load::Saturated, Metric::EventsPerCpuSecond, 100.0),
+];
+
+/// Judges all of them by the cells.
+pub(crate) fn goals(plan: &Plan, cells: &[Cell]) -> Vec<Goal> {
+    let rows = rows(plan, cells);
+    let ours = |load: Load| rows.iter().find(|row| row.is_ours(load));
+    let mut goals = vec![right(cells)];
+    for (load, what, limit) in CORES {
+        let row = ours(load);
+        let asked = |found: &str| {
+            let percent = limit * 50.0;
+            format!(
+                "{found} of a core at {:.1} M events/s, {what} (goal: at most {limit}, \
+                     {percent:.0} % of two)",
+                millions(RATE)
+            )
+        };
+        let cores = row.and_then(|row| row.get(Metric::CoresUsed));
+        let found = cores.map_or_else(|| "–".to_owned(), |cores| format!("{:.3}", cores.median));
+        let judged = plan.judges_rate(row).map(|()| cores);
+        goals.push(at_most(limit, judged, asked(&found), "of a core"));
+        let p99 = row.and_then(|row| row.get(Metric::AckP99Us));
+        let found = p99.map_or_else(|| "–".to_owned(), |us| format!("{:.2}", us.median / 1e3));
+        let asked = format!(
+            "{found} ms for 99 % of acknowledgements at {:.1} M events/s, {what} (goal: under {} ms)",
+            millions(RATE),
+            ACK_P99_US / 1e3
+        );
+        goals.push(at_most(ACK_P99_US, plan.judges_rate(row).map(|()| p99), asked, "us"));
+    }
+    for (load, what, limit) in NS_PER_EVENT {
+        let ns = ours(load).and_then(|row| row.get(Metric::NsCpuPerEvent));
+        let found = ns.map_or_else(|| "–".to_owned(), |ns| format!("{:.1}", ns.median));
+        let asked = format!(
+            "{found} ns of CPU an event saturated, {what}, a program ticking in every tenant \
+             (goal: at most {limit}, 1.3 times the prototype)"
+        );
+        goals.push(at_most(limit, plan.judges().map(|()| ns), asked, "ns"));
+    }
+    goals.extend(
+        RATIOS.iter().filter(|goal| plan.entrants.iter().any(|one| one.name == goal.0)).map(
+            |(peer, load, metric, limit)| ratio_goal(plan, cells, (peer, *load, *metric), *limit),
+        ),
+    );
+    goals
+}
+
+/// Whether no goal is missed.
+pub(crate) fn passed(goals: &[Goal]) -> bool {
+    goals.iter().all(|goal| goal.outcome != Outcome::DoesNotHold)
+}
+
+impl Plan {
+    /// Whether the goals of 100,000 tenants are judged by this comparison.
+    fn judges(&self) -> Result<(), String> {
+        if self.scenario.tenants < TENANTS {
+            return Err(format!(
+                "the goal is one of {TENANTS} tenants, here are {}",
+                self.scenario.tenants
+            ));
+        }
+        Ok(())
+    }
+
+    /// The same for goals of a paced load, which has to reach its rate.
+    fn judges_rate(&self, row: Option<&Row>) -> Result<(), String> {
+        self.judges()?;
+        if self.rate < RATE {
+            return Err(format!("the goal is one of {RATE} events/s, here are {}", self.rate));
+        }
+        let reached = row.and_then(|row| row.get(Metric::EventsPerSecond));
+        match reached {
+            Some(rate) if rate.median < 0.99 * crate::process::float(RATE) => {
+                Err(format!("the rate was not reached: {:.2} M events/s", rate.median / 1e6))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Row {
+    fn is_ours(&self, load: Load) -> bool {
+        self.system == trendsrv::NAME && self.load == load && self.own
+    }
+}
+
+/// Ours gave no wrong answer, and lost nothing.
+fn right(cells: &[Cell]) -> Goal {
+    let ours: Vec<_> = cells.iter().filter(|cell| cell.key.system == trendsrv::NAME).collect();
+    let wrong: Vec<_> = ours.iter().filter_map(|cell| cell.failed.as_deref()).collect();
+    let checked: u64 =
+        ours.iter().filter_map(|cell| Some(cell.good()?.check.tenants_checked)).sum();
+    let outcome = match (ours.is_empty(), wrong.is_empty()) {
+        (true, _) => Outcome::NotMeasured,
+        (false, true) => Outcome::Holds,
+        (false, false) => Outcome::DoesNotHold,
+    };
+    let what = format!(
+        "every answer of {} was exact and no event was lost, in {} of {} runs",
+        trendsrv::NAME,
+        ours.len() - wrong.len(),
+        ours.len()
+    );
+    let detail = match wrong.first() {
+        Some(why) => (*why).to_owned(),
+        None => format!("{checked} answers checked against exact counts"),
+    };
+    Goal { outcome, what, detail }
+}
+
+/// A figure with a most.
+fn at_most(limit: f64, found: Result<Option<Spread>, String>, what: String, unit: &str) -> Goal {
+    match found {
+        Ok(Some(spread)) => {
+            let outcome =
+                if spread.median <= limit { Outcome::Holds } else { Outcome::DoesNotHold };
+            Goal { outcome, what, detail: over_rounds(&spread, unit) }
+        }
+        Ok(None) => Goal {
+            outcome: Outcome::NotMeasured,
+            what,
+            detail: "no round of this load was made without a failure".to_owned(),
+        },
+        Err(why) => Goal { outcome: Outcome::NotMeasured, what, detail: why },
+    }
+}
+
+fn ratio_goal(
+    plan: &Plan,
+    cells: &[Cell],
+    (peer, load, metric): (&str, Load, Metric),
+    limit: f64,
+) -> Goal {
+    let counted = match metric {
+        Metric::SwitchesPerMillionEvents => "fewer context switches an event than",
+        _ => "the events of a CPU-second of",
+    };
+    let asked = format!("{counted} {peer}, {} (goal: {limit:.0}x)", load.name());
+    let open = |detail: String| Goal {
+        outcome: Outcome::NotMeasured,
+        what: format!("– x {asked}"),
+        detail,
+    };
+    if let Err(why) = plan.judges() {
+        return open(why);
+    }
+    let entrant = plan.entrants.iter().find(|one| one.name == peer);
+    if let Some(why) = entrant.and_then(|one| one.not_run.as_ref()) {
+        return open(format!("not run: {why}"));
+    }
+    let Some(found) = ratio(plan, (peer, load, metric), cells) else {
+        return open("no round was made without a failure on both sides".to_owned());
+    };
+    let times = found.spread.median;
+    let outcome = if times >= limit { Outcome::Holds } else { Outcome::DoesNotHold };
+    let what = format!("{times:.*}x {asked}", usize::from(times < 99.95));
+    let mut detail = format!("{}, {} tenants each", over_rounds(&found.spread, "x"), found.tenants);
+    if let Some(lags) = lags(peer, load, cells) {
+        detail += &lags;
+    }
+    Goal { outcome, what, detail }
+}
+
+/// What a peer left undone of the questions for all tenants, which a ratio of events does not
+/// count against it.
+fn lags(peer: &str, load: Load, cells: &[Cell]) -> Option<String> {
+    let theirs = |cell: &&Cell| cell.key.system == peer && cell.key.load == load;
+    let runs = cells.iter().filter(theirs).filter(|cell| cell.key.refresh_ms > 0);
+    let (mut done, mut due) = (0.0, 0.0);
+    for cell in runs {
+        let run = cell.good()?;
+        done += crate::process::float(run.refresh.as_ref()?.rounds);
+        due += run.seconds * 1e3 / f64::from(cell.key.refresh_ms);
+    }
+    let late = due > 0.0 && done < 0.95 * due - 1.0;
+    late.then(|| {
+        format!("; it asked all tenants {done:.0} times of {due:.0}, ours counts as if it had")
+    })
+}
+
+fn over_rounds(spread: &Spread, unit: &str) -> String {
+    let digits = usize::from(spread.most < 1_000.0) + usize::from(spread.most < 10.0) * 2;
+    match spread.rounds {
+        1 => "in the only round".to_owned(),
+        rounds => format!(
+            "{:.digits$} to {:.digits$} {unit} over {rounds} rounds",
+            spread.least, spread.most
+        ),
+    }
+}
+
+fn millions(n: u64) -> f64 {
+    crate::process::float(n) / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{cell, plan};
+    use super::*;
+
+    fn outcome(goals: &[Goal], part: &str) -> Outcome {
+        goals.iter().find(|goal| goal.what.contains(part)).unwrap().outcome
+    }
+
+    /// Ours takes `ns` an event, the others 10,000.
+    fn cells(ns: f64) -> Vec<Cell> {
+        let both = |load, round| {
+            [cell("trendsrv", load, round, 1e7, ns), cell("redis", load, round, 1e5, 10_000.0)]
+        };
+        let loads = [Load::Saturated, Load::SaturatedRun16, Load::Refreshed];
+        loads.into_iter().flat_map(|load| [1, 2].map(|round| both(load, round))).flatten().collect()
+    }
+
+    #[test]
+    fn a_ratio_at_its_limit_holds_and_below_does_not() {
+        let plan = plan(&["trendsrv", "redis"], 2);
+        let held = goals(&plan, &cells(100.0));
+        assert_eq!(outcome(&held, "of redis, refreshed (goal: 100x)"), Outcome::Holds);
+        let missed = goals(&plan, &cells(101.0));
+        assert_eq!(outcome(&missed, "of redis, refreshed (goal: 100x)"), Outcome::DoesNotHold);
+        assert_eq!(outcome(&missed, "of redis, saturated (goal: 30x)"), Outcome::Holds);
+        assert!(!passed(&missed));
+    }
+
+    #[test]
+    fn absolute_goals_are_judged_by_the_median() {
+        let plan = plan(&["trendsrv", "redis"], 2);
+        assert_eq!(outcome(&goals(&plan, &cells(71.5)), "saturated, runs of 1,"), Outcome::Holds);
+        let missed = goals(&plan, &cells(71.6));
+        assert_eq!(outcome(&missed, "saturated, runs of 1,"), Outcome::DoesNotHold);
+        assert_eq!(outcome(&missed, "of a core at 4.2 M"), Outcome::NotMeasured);
+    }
+
+    #[test]
+    fn a_small_scenario_judges_no_goal_of_a_large_one() {
+        let mut plan = plan(&["trendsrv", "redis"], 2);
+        plan.scenario.tenants = 1_000;
+        let goals = goals(&plan, &cells(1_000.0));
+        assert!(passed(&goals), "{goals:?}");
+        assert_eq!(outcome(&goals, "every answer"), Outcome::Holds);
+        assert!(goals[1].detail.contains("here are 1000"), "{goals:?}");
+    }
+
+    #[test]
+    fn a_wrong_answer_of_ours_fails_the_verdict() {
+        let mut cells = cells(50.0);
+        cells[0].failed = Some("3 mismatches".to_owned());
+        let goals = goals(&plan(&["trendsrv", "redis"], 2), &cells);
+        assert_eq!(goals[0].outcome, Outcome::DoesNotHold);
+        assert!(!passed(&goals));
+    }
+
+    #[test]
+    fn a_system_that_cannot_run_is_said_to_be_not_run() {
+        let mut plan = plan(&["trendsrv", "redis"], 2);
+        plan.entrants[1].not_run = Some("redis-server is not there".to_owned());
+        plan.entrants[1].fit = None;
+        let goals = goals(&plan, &[]);
+        let redis: Vec<_> = goals.iter().filter(|goal| goal.what.contains("redis")).collect();
+        assert!(redis.len() == 3 && redis.iter().all(|goal| goal.detail.contains("not there")));
+    }
+}

@@ -1,0 +1,238 @@
+//! What a comparison runs, and in which order. It is written down before the first load, so that a
+//! comparison that was interrupted goes on as it began.
+//!
+//! ```text
+//! round 1:  saturated  A B C   run16  B C A   paced  C A B …     each peer beside ours at its size
+//! round 2:  saturated  B C A   run16  C A B   …                  and in the other order
+//! ```
+
+use super::cell::Cell;
+use super::load::Load;
+use crate::scenario::Scenario;
+use crate::systems::{About, Cores, Fit, trendsrv};
+use serde::{Deserialize, Serialize};
+
+/// The whole of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) scenario_name: String,
+    /// What all loads have in common.
+    pub(crate) scenario: Scenario,
+    /// Events a second of our paced loads.
+    pub(crate) rate: u64,
+    pub(crate) rounds: u32,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) cores: Cores,
+    pub(crate) commit: String,
+    pub(crate) entrants: Vec<Entrant>,
+}
+
+/// A system that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entrant {
+    pub(crate) name: String,
+    /// What it tells about itself, unless it cannot run.
+    pub(crate) about: Option<About>,
+    /// The largest part of the scenario that it finishes, once that is known.
+    pub(crate) fit: Option<Fit>,
+    /// Why it is not run.
+    pub(crate) not_run: Option<String>,
+}
+
+/// One load on one system in one round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Key {
+    pub(crate) system: String,
+    pub(crate) load: Load,
+    pub(crate) round: u32,
+    pub(crate) tenants: u32,
+    pub(crate) rate: u64,
+    pub(crate) refresh_ms: u32,
+}
+
+/// A load that is left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    pub(crate) system: String,
+    pub(crate) load: Load,
+    pub(crate) why: String,
+}
+
+impl Plan {
+    /// The systems that run, in the order of a round and a load: each round and load begins with
+    /// another one.
+    pub(crate) fn order(&self, round: u32, load: Load) -> Vec<&Entrant> {
+        let mut entrants: Vec<_> = self.entrants.iter().filter(|one| one.fit.is_some()).collect();
+        let at = self.loads.iter().position(|one| *one == load).unwrap_or(0);
+        let first = (round as usize + at) % entrants.len().max(1);
+        entrants.rotate_left(first);
+        entrants
+    }
+
+    /// What is run of a load on a system in a round: the system at its size and, beside another
+    /// one's, ours at the same size, by turns before and after. What was decided before, such as
+    /// rates, is taken from the cells.
+    ///
+    /// # Errors
+    /// With the reason when the load is left out for this system.
+    pub(crate) fn keys(
+        &self,
+        entrant: &Entrant,
+        load: Load,
+        round: u32,
+        cells: &[Cell],
+    ) -> Result<Vec<Key>, String> {
+        let own = self.key(entrant, load, round, cells)?;
+        if own.system == trendsrv::NAME || !self.has_ours() {
+            return Ok(vec![own]);
+        }
+        let ours = self.ours_beside(&own);
+        Ok(if round.is_multiple_of(2) { vec![ours, own] } else { vec![own, ours] })
+    }
+
+    fn key(
+        &self,
+        entrant: &Entrant,
+        load: Load,
+        round: u32,
+        cells: &[Cell],
+    ) -> Result<Key, String> {
+        let fit = entrant.fit.as_ref().ok_or_else(|| "it does not run".to_owned())?;
+        let is_ours = entrant.name == trendsrv::NAME;
+        let by_itself = refreshes_by_itself_ms(&entrant.name);
+        if load == Load::PacedRun16 && !is_ours {
+            return Err("only ours has a goal at this load".to_owned());
+        }
+        if by_itself.is_some() && (load.refresh_ms() > 0 || load.run_length() > 1) {
+            return Err(match load.refresh_ms() {
+                0 => "its goal is for events that are each for another tenant".to_owned(),
+                _ => "each of its loads refreshes every answer by itself".to_owned(),
+            });
+        }
+        let rate = match (load.percent_of_saturated(), is_ours) {
+            (None, _) => fit.rate,
+            (Some(_), true) => self.rate,
+            (Some(percent), false) => {
+                let saturated = first_saturated_rate(&entrant.name, cells)
+                    .ok_or_else(|| "no saturated load of it tells what it holds".to_owned())?;
+                two_digits(saturated * percent / 100).max(1)
+            }
+        };
+        let refresh_ms = by_itself.unwrap_or_else(|| load.refresh_ms());
+        let (system, tenants) = (entrant.name.clone(), fit.tenants);
+        Ok(Key { system, load, round, tenants, rate, refresh_ms })
+    }
+
+    /// Ours under the load of another system: as many tenants, as many questions and, where that
+    /// one is paced, as many events.
+    pub(crate) fn ours_beside(&self, theirs: &Key) -> Key {
+        let rate = if theirs.load.percent_of_saturated().is_some() { theirs.rate } else { 0 };
+        Key { system: trendsrv::NAME.to_owned(), rate, ..theirs.clone() }
+    }
+
+    /// What is left out for a system whatever the loads show.
+    pub(crate) fn left_out(&self, cells: &[Cell]) -> Vec<LeftOut> {
+        let mut all = Vec::new();
+        for entrant in self.entrants.iter().filter(|one| one.fit.is_some()) {
+            for &load in &self.loads {
+                if let Err(why) = self.key(entrant, load, 1, cells) {
+                    all.push(LeftOut { system: entrant.name.clone(), load, why });
+                }
+            }
+        }
+        all
+    }
+
+    /// The load of a key, as the generator makes it.
+    pub(crate) fn scenario(&self, key: &Key) -> Scenario {
+        Scenario {
+            tenants: key.tenants,
+            rate: key.rate,
+            run_length: key.load.run_length(),
+            refresh_ms: key.refresh_ms,
+            sample: self.scenario.sample.min(key.tenants.saturating_sub(1) as usize).max(1),
+            ..self.scenario.clone()
+        }
+    }
+
+    /// Whether ours is among the systems.
+    pub(crate) fn has_ours(&self) -> bool {
+        self.entrants.iter().any(|one| one.name == trendsrv::NAME && one.fit.is_some())
+    }
+}
+
+/// How often a system refreshes every answer because it cannot do otherwise: once a slide.
+pub(crate) fn refreshes_by_itself_ms(name: &str) -> Option<u32> {
+    let seconds: u32 = name.strip_prefix("flink-")?.strip_suffix('s')?.parse().ok()?;
+    Some(seconds * 1_000)
+}
+
+/// What a system took saturated in the first round that tells; all rounds are paced by it, so that
+/// they compare.
+fn first_saturated_rate(system: &str, cells: &[Cell]) -> Option<u64> {
+    let is_it = |cell: &&Cell| cell.key.system == system && cell.key.load == Load::Saturated;
+    let run = cells.iter().filter(is_it).find_map(Cell::good)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate of events is positive and far below 2^53"
+    )]
+    Some(run.rate_acked as u64)
+}
+
+/// The number with all but its first two digits zero.
+fn two_digits(n: u64) -> u64 {
+    let unit = 10_u64.pow(n.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    n / unit * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{cell, plan};
+    use super::*;
+
+    #[test]
+    fn every_round_and_load_begins_with_another_system() {
+        let plan = plan(&["trendsrv", "naive", "redis"], 3);
+        let first = |round, load| plan.order(round, load)[0].name.clone();
+        let firsts = [1, 2, 3].map(|round| first(round, Load::Saturated));
+        assert_eq!(firsts, ["naive", "redis", "trendsrv"]);
+        assert_eq!(first(1, Load::SaturatedRun16), "redis");
+        assert_eq!(plan.order(1, Load::Saturated).len(), 3);
+    }
+
+    #[test]
+    fn ours_runs_beside_each_at_its_size_and_rate() {
+        let mut plan = plan(&["trendsrv", "naive"], 2);
+        plan.entrants[1].fit = Some(Fit { tenants: 32_300, ..Fit::default() });
+        let naive = plan.entrants[1].clone();
+        let keys = plan.keys(&naive, Load::Saturated, 1, &[]).unwrap();
+        assert_eq!((keys[0].system.as_str(), keys[1].system.as_str()), ("naive", "trendsrv"));
+        assert_eq!((keys[1].tenants, keys[1].rate), (32_300, 0));
+        let keys = plan.keys(&naive, Load::Saturated, 2, &[]).unwrap();
+        assert_eq!(keys[0].system, "trendsrv");
+        let cells = [cell("naive", Load::Saturated, 1, 129_400.0, 9_000.0)];
+        let keys = plan.keys(&naive, Load::Paced, 2, &cells).unwrap();
+        assert!(keys.iter().all(|key| key.rate == 100_000), "{keys:?}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out_with_a_word() {
+        let plan = plan(&["trendsrv", "redis", "flink-10s"], 1);
+        let left = plan.left_out(&[]);
+        let why = |system: &str, load| {
+            left.iter().find(|one| one.system == system && one.load == load).map(|one| &one.why)
+        };
+        assert!(why("redis", Load::Paced).unwrap().contains("no saturated load"));
+        assert!(why("flink-10s", Load::Refreshed).unwrap().contains("by itself"));
+        assert!(why("redis", Load::Saturated).is_none() && why("trendsrv", Load::Paced).is_none());
+        let flink = plan.entrants[2].clone();
+        let keys = plan.keys(&flink, Load::Saturated, 1, &[]).unwrap();
+        assert!(keys.iter().all(|key| key.refresh_ms == 10_000), "as often as it does itself");
+    }
+
+    #[test]
+    fn rates_are_rounded_down_to_two_digits() {
+        assert_eq!([0, 7, 42, 103, 305_900].map(two_digits), [0, 7, 42, 100, 300_000]);
+    }
+}
