@@ -9,7 +9,8 @@
 //! ```
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// One limit and how much of it is used.
@@ -87,6 +88,18 @@ impl Proc {
         fs::read_to_string(self.0.join(path)).unwrap_or_default()
     }
 
+    /// Counted through a small buffer: where no mapping is left, no large one can be had.
+    fn lines(&self, path: &str) -> Option<u64> {
+        let (mut file, mut bytes) = (File::open(self.0.join(path)).ok()?, [0; 4_096]);
+        let mut lines = 0;
+        loop {
+            match file.read(&mut bytes).ok()? {
+                0 => return Some(lines),
+                read => lines += bytes[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+            }
+        }
+    }
+
     fn number(&self, path: &str) -> Option<u64> {
         self.text(path).trim().parse().ok()
     }
@@ -96,7 +109,7 @@ impl Proc {
             name: "vm.max_map_count".to_owned(),
             what: "memory mappings of a process; a thread has a stack and a signal stack, each \
                    with a guard page: four; raise it with sysctl",
-            used: self.text("self/maps").lines().count() as u64,
+            used: self.lines("self/maps")?,
             max: self.number("sys/vm/max_map_count")?,
             slack: 8,
         })

@@ -133,7 +133,7 @@ pub(crate) fn naive(args: &NaiveArgs) -> anyhow::Result<()> {
     for index in 0..args.tenants {
         let id = TenantId::of(&tenant_name(index));
         if let Err(not_started) = foil.tenants.find_or_start(id) {
-            bail!("{} of {}", not_started.explained(), args.tenants);
+            bail!("{} tenants were asked for; {}", args.tenants, not_started.explained());
         }
     }
     let acceptor = Arc::clone(&foil);

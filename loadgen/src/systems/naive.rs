@@ -146,8 +146,8 @@ fn largest(
     }
     let (mut holds, mut fails) = (0, scenario.tenants);
     while fails - holds > (fails / BISECTION_PARTS).max(1) {
-        let middle = holds.midpoint(fails);
-        if middle < TENANTS_MIN {
+        let middle = holds.midpoint(fails).max(TENANTS_MIN);
+        if middle == fails {
             break;
         }
         if tries(middle) {
