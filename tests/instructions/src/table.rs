@@ -47,8 +47,9 @@ impl Table {
     /// # Errors
     /// What is wrong in it, and where.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        Self::parse(&text).with_context(|| path.display().to_string())
+        let what = || format!("the table {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(what)?;
+        Self::parse(&text).with_context(what)
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {

@@ -65,12 +65,14 @@ pub(crate) const CASES: [Case; 19] = [
     Case { name: "shard-sweep-emptied", units: 256, unit: "tenant", run: shard::sweep_emptied },
 ];
 
-/// The region: callgrind counts from its first instruction to its last, with all that it calls.
+/// Runs the region of a case.
 fn measured<R>(work: impl FnOnce() -> R) -> R {
     REGIONS.set(REGIONS.get() + 1);
     measured_region(work)
 }
 
+/// Callgrind counts from its first instruction to its last, with all that it calls, and knows it
+/// by its name.
 #[inline(never)]
 fn measured_region<R>(work: impl FnOnce() -> R) -> R {
     black_box(work())
