@@ -89,6 +89,11 @@ impl Population {
         self.vocabulary[topic as usize]
     }
 
+    /// What an id means, if it is of this population.
+    pub(crate) fn named(&self, id: u64) -> Option<Named> {
+        self.by_id.get(&id).copied()
+    }
+
     /// The name of an id of this population.
     pub(crate) fn name_of(&self, id: u64) -> Option<String> {
         self.by_id.get(&id).map(|named| match *named {
