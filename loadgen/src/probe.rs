@@ -26,18 +26,18 @@ pub(crate) struct Now {
 
 /// When the next probe is due.
 #[derive(Debug)]
-struct Beat {
+pub(crate) struct Beat {
     due_ns: u64,
     interval_ns: u64,
 }
 
 impl Beat {
-    const fn new(per_second: u32) -> Self {
+    pub(crate) const fn new(per_second: u32) -> Self {
         Self { due_ns: 0, interval_ns: 1_000_000_000 / per_second as u64 }
     }
 
     /// The intended time of a probe that is due.
-    fn take(&mut self, now: Now) -> Option<u64> {
+    pub(crate) fn take(&mut self, now: Now) -> Option<u64> {
         if self.due_ns == 0 {
             self.due_ns = now.ns;
         }

@@ -208,7 +208,12 @@ fn notes(
 }
 
 /// Fails with what is wrong and where.
-pub(crate) fn verdict(tally: &Tally, unsent: u64, drained: bool, checked: &Checked) -> anyhow::Result<()> {
+pub(crate) fn verdict(
+    tally: &Tally,
+    unsent: u64,
+    drained: bool,
+    checked: &Checked,
+) -> anyhow::Result<()> {
     for line in &checked.explained {
         eprintln!("mismatch: {line}");
     }
