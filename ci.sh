@@ -17,6 +17,8 @@ usage: ./ci.sh LANE [N]…
                tests/instructions; --update "reason"            CPU that the table names
                writes it anew
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
+  peers        the systems that loadgen compares with, each     needs Flink and a Java
+               started, fed and checked                         development kit, or gets them
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
   fuzz         each fuzz target for FUZZ_SECONDS (default 10)   needs nightly, cargo-fuzz
   sim [N]      N simulated worlds (default 1000), which end
@@ -141,6 +143,44 @@ load() {
 bench() {
   say "example $1/$2"
   timeout 300 cargo run --locked -q -p "trendsrv-$1" --example "$2" -- "${@:3}"
+}
+
+# Systems beside ours that the load generator starts, feeds and checks. A missing one is fetched.
+lane_peers() {
+  flink
+  cargo test --locked -p trendsrv-loadgen --features peers systems::
+}
+
+# Flink's jars, from PyPI into the folder where the load generator looks for them.
+flink() {
+  local version=2.3.0 home=${TRENDSRV_FLINK_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/trendsrv/flink}
+  bring javac openjdk-17-jdk-headless
+  if [ -f "$home/pyflink/lib/flink-dist-$version.jar" ] || compgen -G "$home/lib/flink-dist-*.jar"
+  then
+    return
+  fi
+  bring pip3 python3-pip
+  say "fetching Flink $version into $home"
+  # Moved when it is whole: a fetch that was cut off leaves nothing to trip over.
+  rm -rf "$home.part"
+  pip3 install --quiet --no-deps --no-compile --target "$home.part" \
+    "apache-flink-libraries==$version" || skip "Flink cannot be fetched from PyPI here"
+  mkdir -p "$home"
+  rm -rf "$home/pyflink"
+  mv "$home.part/pyflink" "$home/pyflink"
+  rm -rf "$home.part"
+}
+
+# Installs the Debian package that brings a command, where that is allowed.
+bring() {
+  local command=$1 package=$2
+  command -v "$command" >/dev/null && return
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null ||
+    skip "$command is not installed (apt-get install $package)"
+  say "installing $package for $command"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" ||
+    skip "$package cannot be installed here"
 }
 
 # The way out of glommio 0.9, kept open: the same server over the fork. The checkout stays as
