@@ -155,7 +155,7 @@ lane_peers() {
 flink() {
   local version=2.3.0 home=${TRENDSRV_FLINK_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/trendsrv/flink}
   bring javac openjdk-17-jdk-headless
-  if [ -f "$home/pyflink/lib/flink-dist-$version.jar" ] || compgen -G "$home/lib/flink-dist-*.jar"
+  if [ -f "$home/pyflink/lib/flink-dist-$version.jar" ] || compgen -G "$home/lib/flink-dist-*.jar" >/dev/null
   then
     return
   fi
