@@ -8,7 +8,7 @@ pub(crate) const TENANTS_MAX: u32 = 10_000_000;
 /// Topics of one tenant.
 pub(crate) const TOPICS_PER_TENANT_MAX: u32 = 4_096;
 /// Connections of a scenario.
-pub(crate) const CONNECTIONS_MAX: usize = 4_096;
+pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 /// Events in a generated frame: a new connection's first frame must fit its initial credit.
 pub(crate) const FRAME_EVENTS_MAX: usize = 680;
 /// Bytes of generated frames.

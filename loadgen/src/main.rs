@@ -16,6 +16,7 @@ mod census;
 mod check;
 mod compare;
 mod crash;
+mod curves;
 mod disk;
 mod durability;
 mod engine;
@@ -72,6 +73,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Replay(Box<replay::ReplayArgs>),
     Crash(Box<crash::CrashArgs>),
+    Curves(Box<curves::CurvesArgs>),
     Naive(Box<naive::NaiveArgs>),
     Compare(Box<compare::CompareArgs>),
     /// Shows the runs in some folders, one line each
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args).map(|()| true),
         Command::Crash(args) => crash::crash(&args),
+        Command::Curves(args) => curves::curves(&args).map(|()| true),
         Command::Naive(args) => naive::naive(&args).map(|()| true),
         Command::Compare(args) => compare::compare(&args),
         Command::Report { folders } => report::compare(&folders).map(|text| {
