@@ -1,4 +1,5 @@
 //! `loadgen naive` as its users meet it: a process on free ports, spoken to over the wire.
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -134,7 +134,7 @@ impl<'a> Talk<'a> {
                 );
             }
             Ok(Frame::EventsNamed(events)) => {
-                match apply::name_records(&events, &self.foil.names()) {
+                match apply::name_records(&events, self.foil.names()) {
                     Ok(records) => {
                         return self.events(asked, (events.head, events.span), &records, out);
                     }

@@ -42,10 +42,9 @@ pub(crate) fn live(id: TenantId, inbox: &Receiver<Message>, shared: &Shared) {
             }
             Message::Query { at_ms, k, rank, reply } => {
                 let asked = (at_ms.unwrap_or_else(now_ms), k, rank);
-                let answer = window.is_known().then(|| {
-                    let names = shared.names.lock();
-                    window.answer(id, asked, |topic| names.get(topic.0))
-                });
+                let answer = window
+                    .is_known()
+                    .then(|| window.answer(id, asked, |topic| shared.names.lock().get(topic.0)));
                 // The connection that asked may be gone; nobody misses the answer then.
                 let _ = reply.send(answer);
             }
