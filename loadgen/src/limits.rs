@@ -23,6 +23,8 @@ pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
 pub(crate) const SERVER_MS_MAX: u64 = 60_000;
 /// How long Flink may take to say how far it is; a full collection of its heap fits in.
 pub(crate) const FLINK_REPLY_MS_MAX: u64 = 30_000;
+/// How long Flink may take until events flow: a Java process that starts on a busy core is slow.
+pub(crate) const FLINK_START_MS_MAX: u64 = 180_000;
 /// Bytes of one line of a recorded file.
 pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
 /// How long the tenants' programs may take to live, beyond the warm-up.

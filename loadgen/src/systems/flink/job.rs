@@ -14,7 +14,7 @@
 
 use super::home::Home;
 use super::settings;
-use crate::limits::{FLINK_REPLY_MS_MAX, SERVER_MS_MAX};
+use crate::limits::{FLINK_REPLY_MS_MAX, FLINK_START_MS_MAX};
 use crate::os;
 use crate::systems::Cores;
 use anyhow::{Context as _, bail};
@@ -134,9 +134,9 @@ impl Job {
 
     /// Waits until events flow.
     fn wait_until_it_works(&mut self) -> anyhow::Result<()> {
-        let until = Instant::now() + Duration::from_millis(2 * SERVER_MS_MAX);
+        let until = Instant::now() + Duration::from_millis(FLINK_START_MS_MAX);
         loop {
-            let figures = self.figures()?;
+            let figures = self.figures_within(FLINK_START_MS_MAX)?;
             if figures.events > 0 {
                 return Ok(());
             }
@@ -149,13 +149,17 @@ impl Job {
 
     /// How far it is.
     pub(super) fn figures(&mut self) -> anyhow::Result<Figures> {
-        let line = self.ask("figures")?;
+        self.figures_within(FLINK_REPLY_MS_MAX)
+    }
+
+    fn figures_within(&mut self, ms_max: u64) -> anyhow::Result<Figures> {
+        let line = self.ask("figures", ms_max)?;
         parse(&line).with_context(|| format!("the job says {line:?}, which is no figures"))
     }
 
     /// Makes the job leave its files and end; returns the bytes of heap that it lived on.
     pub(super) fn stop(mut self) -> anyhow::Result<u64> {
-        let line = self.ask("stop")?;
+        let line = self.ask("stop", FLINK_REPLY_MS_MAX)?;
         let heap = line.strip_prefix("stopped ").and_then(|bytes| bytes.parse().ok());
         heap.with_context(|| format!("the job says {line:?} instead of stopped"))
     }
@@ -164,15 +168,15 @@ impl Job {
         self.child.id()
     }
 
-    fn ask(&mut self, word: &str) -> anyhow::Result<String> {
+    fn ask(&mut self, word: &str, ms_max: u64) -> anyhow::Result<String> {
         let asked = self.asked.as_mut().context("java has no standard input")?;
         if writeln!(asked, "{word}").and_then(|()| asked.flush()).is_err() {
             return Err(self.complaint("it does not listen any more"));
         }
-        match self.said.recv_timeout(Duration::from_millis(FLINK_REPLY_MS_MAX)) {
+        match self.said.recv_timeout(Duration::from_millis(ms_max)) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => {
-                Err(self.complaint(&format!("no reply within {FLINK_REPLY_MS_MAX} ms")))
+                Err(self.complaint(&format!("no reply within {ms_max} ms")))
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.complaint("it ended")),
         }

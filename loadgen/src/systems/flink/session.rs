@@ -48,6 +48,7 @@ struct Measured {
     /// Ends of windows that fell due meanwhile.
     ends_ms: std::ops::Range<u64>,
     warmup_s: f64,
+    seconds: u64,
     events: u64,
     pace: Pace,
     /// All these windows' answers came in time for the check.
@@ -126,7 +127,7 @@ impl Session {
         rest_until(self.began + Duration::from_secs(warm));
         meter.begin()?;
         let (warmup_s, before) = (self.began.elapsed().as_secs_f64(), self.look()?);
-        rest_until(before.at + Duration::from_secs(self.scenario.seconds));
+        rest_until(before.at + Duration::from_secs(self.seconds()));
         let after = self.look()?;
         meter.end()?;
         let drained = self.drain(after.now_ms)?;
@@ -134,10 +135,16 @@ impl Session {
             used: meter.used()?,
             ends_ms: before.now_ms..after.now_ms,
             warmup_s,
+            seconds: self.seconds(),
             events: after.figures.events - before.figures.events,
             pace: self.pace(&before, &after),
             drained,
         })
+    }
+
+    /// How long the measurement lasts: whole slides, for each brings the same work.
+    fn seconds(&self) -> u64 {
+        self.scenario.seconds.next_multiple_of(u64::from(self.query.slide_s))
     }
 
     /// Waits until all answers of windows that ended before a moment have come; they have when
@@ -177,7 +184,7 @@ impl Told<'_> {
         let seconds = measured.used.seconds;
         let offered = match self.scenario.rate {
             0 => measured.events,
-            rate => rate * self.scenario.seconds,
+            rate => rate * measured.seconds,
         };
         let run = Run {
             config: self.config(measured),
@@ -186,7 +193,7 @@ impl Told<'_> {
             events_offered: offered,
             events_sent: measured.events,
             events_acked: measured.events,
-            rate_offered: float(offered) / float(self.scenario.seconds),
+            rate_offered: float(offered) / float(measured.seconds),
             rate_acked: float(measured.events) / seconds.max(1e-9),
             server: ServerFigures::new(&measured.used, measured.events, &machine, &census),
             latency_us: histograms.percentiles(),
