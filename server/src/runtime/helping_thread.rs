@@ -19,8 +19,9 @@ pub(crate) fn serve_at_once() {
     }
 }
 
-/// A thread inherits the one core of the shard that starts it; the main thread is never pinned.
-fn leave_the_core() {
+/// Lets the calling thread run on any core of the process: it inherits the one core of the shard
+/// that starts it. The main thread is never pinned.
+pub(crate) fn leave_the_core() {
     // SAFETY: an all-zero cpu_set_t is the empty set.
     let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     let (bytes, process) = (size_of_val(&cores), std::process::id().cast_signed());

@@ -34,7 +34,7 @@ mod shard_thread;
 
 pub use doorbell::{Doorbell, DoorbellListener, DoorbellRinger, Woken};
 pub use error::RuntimeError;
-pub(crate) use helping_thread::serve_at_once;
+pub(crate) use helping_thread::{leave_the_core, serve_at_once};
 pub use huge_memory::HugeMemory;
 pub(crate) use preflight::patiently;
 pub use preflight::{

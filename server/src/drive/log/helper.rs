@@ -7,7 +7,7 @@
 //!
 //! Invariant: the shard never waits for the helper; the helper waits for the shard.
 
-use crate::runtime::DoorbellRinger;
+use crate::runtime::{DoorbellRinger, leave_the_core};
 use crate::store::{Chore, Chores, Done, RealDisk, StoreError};
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -30,7 +30,10 @@ impl Helper {
         let (to, todo) = flume::bounded(CHORES_MAX);
         let (done, from) = flume::bounded(DONES_MAX);
         let work = Work { chores, todo, done, ringer };
-        let thread = Builder::new().name(format!("log-{shard}")).spawn(move || work.run())?;
+        let thread = Builder::new().name(format!("log-{shard}")).spawn(move || {
+            leave_the_core();
+            work.run();
+        })?;
         Ok(Self { to, from, thread })
     }
 
