@@ -17,8 +17,8 @@ usage: ./ci.sh LANE [N]…
                tests/instructions; --update "reason"            CPU that the table names
                writes it anew
   bench-smoke  every benchmark and load scenario, tiny input    needs io_uring
-  peers        the systems that loadgen compares with, each     needs Flink and a Java
-               started, fed and checked                         development kit, or gets them
+  peers        the systems that loadgen compares with, each     needs redis-server, Flink and a
+               started, fed and checked                         Java development kit, or gets them
   fork         the ring's tests with glommio's fork swapped in  needs crates.io
   fuzz         each fuzz target for FUZZ_SECONDS (default 10)   needs nightly, cargo-fuzz
   sim [N]      N simulated worlds (default 1000), which end
@@ -118,7 +118,7 @@ lane_bench_smoke() {
   # Expanded now: the function's variable is gone when the trap runs.
   trap "rm -rf '$out'" EXIT
   cargo build --locked -p trendsrv-server -p trendsrv-loadgen
-  for scenario in smoke smoke-zipf 100k 100k-run16 100k-run64 100k-zipf; do
+  for scenario in smoke smoke-zipf 100k 100k-refresh 100k-run16 100k-run64 100k-zipf 1m; do
     load "$out/$scenario" --scenario "$scenario" || fail "scenario $scenario"
   done
   load "$out/native" --scenario 100k-run16 --program native || fail "program native"
@@ -128,6 +128,14 @@ lane_bench_smoke() {
   for scenario in hostile hostile-burn durability; do
     load "$out/$scenario" --scenario "$scenario" || [ $? -eq 3 ] || fail "scenario $scenario"
   done
+
+  say "loadgen curves"
+  timeout 300 "${CARGO_TARGET_DIR:-target}/debug/loadgen" curves --out "$out/curves" \
+    --tenants 300 --seconds 1 --warmup-seconds 0 --points tenants=100,1000 \
+    --points topics=5,40 --points connections=1,50 --points run-length=1,256 \
+    --points shards=1 || fail "curves"
+  [ -s "$out/curves/curves.json" ] && [ -s "$out/curves/curves.html" ] ||
+    fail "loadgen curves wrote no curves"
 }
 
 # A small load into a folder, which must hold its run.json afterwards.
@@ -147,6 +155,12 @@ bench() {
 
 # Systems beside ours that the load generator starts, feeds and checks. A missing one is fetched.
 lane_peers() {
+  if ! command -v redis-server >/dev/null; then
+    bring redis-server redis-server
+    # Debian starts a server with the package; a test starts its own.
+    systemctl disable --now --quiet redis-server 2>/dev/null || say "no service to stop"
+  fi
+  cargo test --locked -p trendsrv-loadgen --features peers systems::redis
   flink
   cargo test --locked -p trendsrv-loadgen --features peers systems::
 }
