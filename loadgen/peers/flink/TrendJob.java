@@ -9,7 +9,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
-import org.apache.flink.api.common.JobStatus;
+import java.util.concurrent.CompletableFuture;
+import org.apache.flink.api.common.JobExecutionResult;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.core.execution.JobClient;
@@ -31,16 +32,28 @@ import org.apache.flink.table.types.logical.RowType;
  * <pre>
  * EventSource -> events -> query -> AnswerSink
  *
- * stdin    figures   -> figures STATUS EVENTS WINDOW_END_MS
+ * stdin    figures   -> figures EVENTS WINDOW_END_MS
  *          stop      -> writes slides.txt and windows.txt, then stopped HEAP_BYTES, and ends
  * </pre>
  */
 public final class TrendJob {
     private TrendJob() {}
 
-    public static void main(String[] words) throws Exception {
+    public static void main(String[] words) {
+        int code = 0;
+        try {
+            run(Path.of(words[0]));
+        } catch (Throwable error) {
+            error.printStackTrace();
+            code = 1;
+        }
+        // The cluster has nothing that outlives the measurement: end at once.
+        Runtime.getRuntime().halt(code);
+    }
+
+    private static void run(Path settled) throws Exception {
         Properties given = new Properties();
-        try (BufferedReader reader = Files.newBufferedReader(Path.of(words[0]))) {
+        try (BufferedReader reader = Files.newBufferedReader(settled)) {
             given.load(reader);
         }
         Path folder = Path.of(given.getProperty("folder"));
@@ -81,17 +94,17 @@ public final class TrendJob {
                 top, top.getResolvedSchema().toSinkRowDataType().bridgedTo(RowData.class));
         answers.sinkTo(new AnswerSink(folder.toString(), sampled));
         JobClient job = env.executeAsync("top 10 topics of every tenant");
-        answer(job, folder, new PrintStream(System.out, true));
-        // The cluster has nothing that outlives the measurement: end at once.
-        Runtime.getRuntime().halt(0);
+        answer(job.getJobExecutionResult(), folder, new PrintStream(System.out, true));
     }
 
     /** Answers until it is told to stop; ends too when whoever asks is gone. */
-    private static void answer(JobClient job, Path folder, PrintStream out) throws Exception {
+    private static void answer(
+            CompletableFuture<JobExecutionResult> ended, Path folder, PrintStream out)
+            throws Exception {
         BufferedReader asked = new BufferedReader(new InputStreamReader(System.in));
         for (String line = asked.readLine(); line != null; line = asked.readLine()) {
             if (line.equals("figures")) {
-                out.println(figures(job));
+                out.println(figures(ended));
             } else if (line.equals("stop")) {
                 tell(folder);
                 // What is still used after a full collection is what the job lives on.
@@ -105,11 +118,10 @@ public final class TrendJob {
         }
     }
 
-    private static String figures(JobClient job) throws Exception {
-        JobStatus status = job.getJobStatus().get();
-        if (status.isGloballyTerminalState()) {
+    private static String figures(CompletableFuture<JobExecutionResult> ended) throws Exception {
+        if (ended.isDone()) {
             // Throws what the job failed of.
-            job.getJobExecutionResult().get();
+            ended.get();
         }
         long events = EventSource.PROGRESS.values().stream()
                 .mapToLong(EventSource.Progress::emitted)
@@ -119,7 +131,7 @@ public final class TrendJob {
                 .mapToLong(AnswerSink.Writer::newestEndMs)
                 .min()
                 .orElse(0);
-        return "figures " + status + " " + events + " " + newest;
+        return "figures " + events + " " + newest;
     }
 
     /** Writes where the slides begin in each subtask's events, and which answers came when. */

@@ -6,7 +6,7 @@
 //! folder/   events  job.properties  top10.sql  *.java -> classes/     written here
 //!           answers.N  slides.txt  windows.txt                       written by the job
 //! stdin     figures                              stop
-//! stdout    figures STATUS EVENTS WINDOW_END_MS  stopped HEAP_BYTES
+//! stdout    figures EVENTS WINDOW_END_MS         stopped HEAP_BYTES
 //! ```
 //!
 //! Invariant: the process does not outlive its [`Job`], and ends by itself when its standard
@@ -59,9 +59,8 @@ impl Query {
 }
 
 /// What the job said last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Figures {
-    pub(super) status: String,
     /// Events that the source has emitted.
     pub(super) events: u64,
     /// The end of the newest window of which answers came; 0 before there is any.
@@ -141,7 +140,7 @@ impl Job {
                 return Ok(());
             }
             if Instant::now() >= until {
-                bail!("the job is {} and emits no events", figures.status);
+                bail!("the job emits no events {FLINK_START_MS_MAX} ms after its start");
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -217,11 +216,8 @@ fn compile(home: &Home, folder: &Path) -> anyhow::Result<()> {
 
 fn parse(line: &str) -> Option<Figures> {
     let mut words = line.strip_prefix("figures ")?.split(' ');
-    let figures = Figures {
-        status: words.next()?.to_owned(),
-        events: words.next()?.parse().ok()?,
-        window_end_ms: words.next()?.parse().ok()?,
-    };
+    let figures =
+        Figures { events: words.next()?.parse().ok()?, window_end_ms: words.next()?.parse().ok()? };
     words.next().is_none().then_some(figures)
 }
 
@@ -239,9 +235,9 @@ mod tests {
 
     #[test]
     fn figures_are_read_and_anything_else_is_not() {
-        let want = Figures { status: "RUNNING".to_owned(), events: 7, window_end_ms: 9_000 };
-        assert_eq!(parse("figures RUNNING 7 9000"), Some(want));
-        for line in ["", "figures RUNNING 7", "figures RUNNING 7 9 1", "figures RUNNING -7 9"] {
+        let want = Figures { events: 7, window_end_ms: 9_000 };
+        assert_eq!(parse("figures 7 9000"), Some(want));
+        for line in ["", "figures 7", "figures 7 9 1", "figures -7 9"] {
             assert_eq!(parse(line), None, "{line}");
         }
     }

@@ -69,8 +69,7 @@ mod tests {
     const QUERY: Query = Query { window_s: 60, slide_s: 1 };
 
     fn pace(asked: u64, events: u64, end_ms: u64) -> Pace {
-        let figures =
-            |events, window_end_ms| Figures { status: "RUNNING".to_owned(), events, window_end_ms };
+        let figures = |events, window_end_ms| Figures { events, window_end_ms };
         let (before, after) = (figures(500, 0), figures(500 + events, end_ms));
         Pace::between((&before, &after), (10.0, 1_790_000_000_000), asked)
     }
