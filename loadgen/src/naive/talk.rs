@@ -18,7 +18,6 @@ use super::tenant::{Message, now_ms};
 use crate::limits::NAIVE_CREDIT_BYTES;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use trendsrv_proto::limits::CREDIT_INITIAL;
 use trendsrv_proto::{
     Ack, AckMode, Clock, Define, EventsHead, Frame, Header, Hello, Kind, Malformed, NameKind,
@@ -296,7 +295,7 @@ impl<'a> Talk<'a> {
             Why::new(Refusal::UnknownTenant, message)
         };
         let sender = self.foil.tenants.find(tenant).ok_or_else(unknown)?;
-        let (reply, answer) = sync_channel(1);
+        let (reply, answer) = flume::bounded(1);
         let (k, rank) = (usize::from(query.k()), query.rank());
         let ended = |_| Why::new(Refusal::Overloaded, "the tenant's thread has ended");
         sender.send(Message::Query { at_ms, k, rank, reply }).map_err(|_| ended(()))?;

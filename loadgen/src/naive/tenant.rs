@@ -3,9 +3,9 @@
 use super::latch::Latch;
 use super::names::Names;
 use super::window::{Answer, Event, Grid, Window};
+use flume::{Receiver, Sender};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{SystemTime, UNIX_EPOCH};
 use trendsrv_proto::{Rank, TenantId};
 
@@ -15,7 +15,7 @@ pub(crate) enum Message {
     /// Events in a row of one frame, and who waits until they count.
     Events { events: Vec<Event>, applied: Arc<Latch> },
     /// A question; the reply is nothing when no event has ever come.
-    Query { at_ms: Option<u64>, k: usize, rank: Rank, reply: SyncSender<Option<Answer>> },
+    Query { at_ms: Option<u64>, k: usize, rank: Rank, reply: Sender<Option<Answer>> },
 }
 
 /// What the threads of all tenants share.

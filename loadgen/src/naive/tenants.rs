@@ -8,12 +8,12 @@ use super::ceiling::Ceilings;
 use super::latch::Latch;
 use super::tenant::{self, Message, Shared};
 use crate::limits::NAIVE_QUEUE_MAX;
+use flume::Sender;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use trendsrv_proto::TenantId;
@@ -21,7 +21,7 @@ use trendsrv_proto::TenantId;
 /// The tenants that have a thread.
 #[derive(Debug)]
 pub(crate) struct Tenants {
-    senders: RwLock<HashMap<TenantId, SyncSender<Message>>>,
+    senders: RwLock<HashMap<TenantId, Sender<Message>>>,
     /// How many there are, for the one who counts without a lock.
     live: Arc<AtomicU64>,
     stack_bytes: usize,
@@ -67,7 +67,7 @@ impl Tenants {
     }
 
     /// The way to a tenant's thread, if it has one.
-    pub(crate) fn find(&self, id: TenantId) -> Option<SyncSender<Message>> {
+    pub(crate) fn find(&self, id: TenantId) -> Option<Sender<Message>> {
         self.senders.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
@@ -75,7 +75,7 @@ impl Tenants {
     ///
     /// # Errors
     /// When the machine has no thread left.
-    pub(crate) fn find_or_start(&self, id: TenantId) -> Result<SyncSender<Message>, NotStarted> {
+    pub(crate) fn find_or_start(&self, id: TenantId) -> Result<Sender<Message>, NotStarted> {
         if let Some(sender) = self.find(id) {
             return Ok(sender);
         }
@@ -92,8 +92,8 @@ impl Tenants {
 
     /// Starts a thread and waits until it runs: one that lacks memory for its signal stack fails
     /// only then.
-    fn start(&self, id: TenantId) -> Result<SyncSender<Message>, NotStarted> {
-        let (sender, inbox) = sync_channel(NAIVE_QUEUE_MAX);
+    fn start(&self, id: TenantId) -> Result<Sender<Message>, NotStarted> {
+        let (sender, inbox) = flume::bounded(NAIVE_QUEUE_MAX);
         let (shared, runs) = (Arc::clone(&self.shared), Latch::new(1));
         let begun = Arc::clone(&runs);
         let body = move || {
