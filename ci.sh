@@ -136,6 +136,14 @@ lane_bench_smoke() {
     --points shards=1 || fail "curves"
   [ -s "$out/curves/curves.json" ] && [ -s "$out/curves/curves.html" ] ||
     fail "loadgen curves wrote no curves"
+
+  say "loadgen compare"
+  timeout 300 "${CARGO_TARGET_DIR:-target}/debug/loadgen" compare --out "$out/compare" \
+    --scenario smoke --rounds 1 --seconds 1 --warmup-seconds 1 --rate 20000 \
+    --systems trendsrv,naive --require trendsrv,naive --loads saturated,paced,refreshed ||
+    fail "compare"
+  [ -s "$out/compare/compare.json" ] && [ -s "$out/compare/compare.html" ] ||
+    fail "loadgen compare wrote no comparison"
 }
 
 # A small load into a folder, which must hold its run.json afterwards.

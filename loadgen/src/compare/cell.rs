@@ -60,6 +60,12 @@ impl Cell {
     pub(crate) fn good(&self) -> Option<&Run> {
         self.run.as_ref().filter(|_| self.failed.is_none())
     }
+
+    /// Whether all that was offered was taken, when it was a rate.
+    pub(crate) fn is_held(&self) -> bool {
+        let offered = crate::process::float(self.key.rate);
+        self.good().is_some_and(|run| run.rate_acked >= 0.97 * offered)
+    }
 }
 
 impl Key {

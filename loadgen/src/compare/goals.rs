@@ -8,6 +8,7 @@ use super::figures::{Metric, Row, Spread, ratio, rows};
 use super::load::Load;
 use super::plan::Plan;
 use crate::page::Outcome;
+use crate::process::float;
 use crate::systems::trendsrv;
 use serde::{Deserialize, Serialize};
 
@@ -51,36 +52,35 @@ pub(crate) fn goals(plan: &Plan, cells: &[Cell]) -> Vec<Goal> {
     let ours = |load: Load| rows.iter().find(|row| row.is_ours(load));
     let mut goals = vec![right(cells)];
     for (load, what, limit) in CORES {
-        let row = ours(load);
-        let asked = |found: &str| {
-            let percent = limit * 50.0;
+        let (row, percent) = (ours(load), limit * 50.0);
+        let rate = float(RATE) / 1e6;
+        let figure = |metric| plan.judges_rate(row).map(|()| row.and_then(|row| row.get(metric)));
+        let mut goal = at_most(limit, figure(Metric::CoresUsed), "of a core", |cores| {
+            let found = shown(cores, 1.0, 3);
             format!(
-                "{found} of a core at {:.1} M events/s, {what} (goal: at most {limit}, \
-                     {percent:.0} % of two)",
-                millions(RATE)
+                "{found} of a core at {rate:.1} M events/s, {what} (goal: at most {limit}, \
+                 {percent:.0} % of two)"
             )
-        };
-        let cores = row.and_then(|row| row.get(Metric::CoresUsed));
-        let found = cores.map_or_else(|| "–".to_owned(), |cores| format!("{:.3}", cores.median));
-        let judged = plan.judges_rate(row).map(|()| cores);
-        goals.push(at_most(limit, judged, asked(&found), "of a core"));
-        let p99 = row.and_then(|row| row.get(Metric::AckP99Us));
-        let found = p99.map_or_else(|| "–".to_owned(), |us| format!("{:.2}", us.median / 1e3));
-        let asked = format!(
-            "{found} ms for 99 % of acknowledgements at {:.1} M events/s, {what} (goal: under {} ms)",
-            millions(RATE),
-            ACK_P99_US / 1e3
-        );
-        goals.push(at_most(ACK_P99_US, plan.judges_rate(row).map(|()| p99), asked, "us"));
+        });
+        goal.detail += &programs_live(plan, load, cells);
+        goals.push(goal);
+        goals.push(at_most(ACK_P99_US, figure(Metric::AckP99Us), "us", |us| {
+            let (found, most) = (shown(us, 1e3, 2), ACK_P99_US / 1e3);
+            format!(
+                "{found} ms for 99 % of acknowledgements at {rate:.1} M events/s, {what} \
+                 (goal: under {most} ms)"
+            )
+        }));
     }
     for (load, what, limit) in NS_PER_EVENT {
-        let ns = ours(load).and_then(|row| row.get(Metric::NsCpuPerEvent));
-        let found = ns.map_or_else(|| "–".to_owned(), |ns| format!("{:.1}", ns.median));
-        let asked = format!(
-            "{found} ns of CPU an event saturated, {what}, a program ticking in every tenant \
-             (goal: at most {limit}, 1.3 times the prototype)"
-        );
-        goals.push(at_most(limit, plan.judges().map(|()| ns), asked, "ns"));
+        let figure = ours(load).and_then(|row| row.get(Metric::NsCpuPerEvent));
+        goals.push(at_most(limit, plan.judges().map(|()| figure), "ns", |ns| {
+            let found = shown(ns, 1.0, 1);
+            format!(
+                "{found} ns of CPU an event saturated, {what}, a program ticking in every tenant \
+                 (goal: at most {limit}, 1.3 times the prototype)"
+            )
+        }));
     }
     goals.extend(
         RATIOS.iter().filter(|goal| plan.entrants.iter().any(|one| one.name == goal.0)).map(
@@ -97,31 +97,34 @@ pub(crate) fn passed(goals: &[Goal]) -> bool {
 
 impl Plan {
     /// Whether the goals of 100,000 tenants are judged by this comparison.
-    fn judges(&self) -> Result<(), String> {
+    fn judges(&self) -> Result<(), Unjudged> {
         if self.scenario.tenants < TENANTS {
-            return Err(format!(
-                "the goal is one of {TENANTS} tenants, here are {}",
-                self.scenario.tenants
-            ));
+            let here = self.scenario.tenants;
+            let why = format!("the goal is one of {TENANTS} tenants, here are {here}");
+            return Err((Outcome::NotMeasured, why));
         }
         Ok(())
     }
 
     /// The same for goals of a paced load, which has to reach its rate.
-    fn judges_rate(&self, row: Option<&Row>) -> Result<(), String> {
+    fn judges_rate(&self, row: Option<&Row>) -> Result<(), Unjudged> {
         self.judges()?;
         if self.rate < RATE {
-            return Err(format!("the goal is one of {RATE} events/s, here are {}", self.rate));
+            let why = format!("the goal is one of {RATE} events/s, here are {}", self.rate);
+            return Err((Outcome::NotMeasured, why));
         }
-        let reached = row.and_then(|row| row.get(Metric::EventsPerSecond));
-        match reached {
-            Some(rate) if rate.median < 0.99 * crate::process::float(RATE) => {
-                Err(format!("the rate was not reached: {:.2} M events/s", rate.median / 1e6))
+        match row.and_then(|row| row.get(Metric::EventsPerSecond)) {
+            Some(rate) if rate.median < 0.99 * float(RATE) => {
+                let why = format!("the rate was not reached: {:.2} M events/s", rate.median / 1e6);
+                Err((Outcome::DoesNotHold, why))
             }
             Some(_) | None => Ok(()),
         }
     }
 }
+
+/// What comes of a goal whose figure is not looked at, and why it is not.
+type Unjudged = (Outcome, String);
 
 impl Row {
     fn is_ours(&self, load: Load) -> bool {
@@ -153,21 +156,27 @@ fn right(cells: &[Cell]) -> Goal {
     Goal { outcome, what, detail }
 }
 
-/// A figure with a most.
-fn at_most(limit: f64, found: Result<Option<Spread>, String>, what: String, unit: &str) -> Goal {
-    match found {
-        Ok(Some(spread)) => {
-            let outcome =
-                if spread.median <= limit { Outcome::Holds } else { Outcome::DoesNotHold };
-            Goal { outcome, what, detail: over_rounds(&spread, unit) }
+/// A figure with a most; `what` says it in words.
+fn at_most(
+    limit: f64,
+    found: Result<Option<Spread>, Unjudged>,
+    unit: &str,
+    what: impl Fn(Option<Spread>) -> String,
+) -> Goal {
+    let (outcome, detail) = match &found {
+        Ok(Some(spread)) if spread.median <= limit => (Outcome::Holds, over_rounds(spread, unit)),
+        Ok(Some(spread)) => (Outcome::DoesNotHold, over_rounds(spread, unit)),
+        Ok(None) => {
+            (Outcome::NotMeasured, "no round of this load was made without a failure".to_owned())
         }
-        Ok(None) => Goal {
-            outcome: Outcome::NotMeasured,
-            what,
-            detail: "no round of this load was made without a failure".to_owned(),
-        },
-        Err(why) => Goal { outcome: Outcome::NotMeasured, what, detail: why },
-    }
+        Err((outcome, why)) => (*outcome, why.clone()),
+    };
+    Goal { outcome, what: what(found.ok().flatten()), detail }
+}
+
+/// A median in units of `unit`, or that there is none.
+fn shown(found: Option<Spread>, unit: f64, digits: usize) -> String {
+    found.map_or_else(|| "–".to_owned(), |spread| format!("{:.digits$}", spread.median / unit))
 }
 
 fn ratio_goal(
@@ -183,10 +192,10 @@ fn ratio_goal(
     let asked = format!("{counted} {peer}, {} (goal: {limit:.0}x)", load.name());
     let open = |detail: String| Goal {
         outcome: Outcome::NotMeasured,
-        what: format!("– x {asked}"),
+        what: format!("–x {asked}"),
         detail,
     };
-    if let Err(why) = plan.judges() {
+    if let Err((_, why)) = plan.judges() {
         return open(why);
     }
     let entrant = plan.entrants.iter().find(|one| one.name == peer);
@@ -206,6 +215,17 @@ fn ratio_goal(
     Goal { outcome, what, detail }
 }
 
+/// How many programs were live at least, where rounds tell.
+fn programs_live(plan: &Plan, load: Load, cells: &[Cell]) -> String {
+    let is_it = |cell: &&Cell| {
+        let key = &cell.key;
+        key.system == trendsrv::NAME && key.load == load && key.rate == plan.rate
+    };
+    let live =
+        cells.iter().filter(is_it).filter_map(|cell| Some(cell.good()?.server.programs_live));
+    live.min().map_or_else(String::new, |live| format!("; {live} programs live"))
+}
+
 /// What a peer left undone of the questions for all tenants, which a ratio of events does not
 /// count against it.
 fn lags(peer: &str, load: Load, cells: &[Cell]) -> Option<String> {
@@ -214,7 +234,7 @@ fn lags(peer: &str, load: Load, cells: &[Cell]) -> Option<String> {
     let (mut done, mut due) = (0.0, 0.0);
     for cell in runs {
         let run = cell.good()?;
-        done += crate::process::float(run.refresh.as_ref()?.rounds);
+        done += float(run.refresh.as_ref()?.rounds);
         due += run.seconds * 1e3 / f64::from(cell.key.refresh_ms);
     }
     let late = due > 0.0 && done < 0.95 * due - 1.0;
@@ -234,8 +254,12 @@ fn over_rounds(spread: &Spread, unit: &str) -> String {
     }
 }
 
-fn millions(n: u64) -> f64 {
-    crate::process::float(n) / 1e6
+/// How many goals came out how.
+pub(crate) fn count(goals: &[Goal]) -> String {
+    let of = |outcome| goals.iter().filter(|goal| goal.outcome == outcome).count();
+    let (held, missed, open) =
+        (of(Outcome::Holds), of(Outcome::DoesNotHold), of(Outcome::NotMeasured));
+    format!("{held} of {} goals hold, {missed} do not, {open} were not measured", goals.len())
 }
 
 #[cfg(test)]
@@ -284,6 +308,20 @@ mod tests {
         assert!(passed(&goals), "{goals:?}");
         assert_eq!(outcome(&goals, "every answer"), Outcome::Holds);
         assert!(goals[1].detail.contains("here are 1000"), "{goals:?}");
+    }
+
+    #[test]
+    fn a_rate_that_is_not_reached_is_a_goal_that_does_not_hold() {
+        let plan = plan(&["trendsrv"], 1);
+        let paced = |reached| {
+            let mut cell = cell("trendsrv", Load::Paced, 1, reached, 50.0);
+            cell.key.rate = RATE;
+            goals(&plan, &[cell])
+        };
+        let cores = "of a core at 4.2 M events/s, every";
+        assert_eq!(outcome(&paced(float(RATE)), cores), Outcome::Holds);
+        assert_eq!(outcome(&paced(4e6), cores), Outcome::DoesNotHold);
+        assert_eq!(count(&paced(4e6)), "1 of 7 goals hold, 2 do not, 4 were not measured");
     }
 
     #[test]

@@ -57,8 +57,8 @@ impl Load {
             Self::Paced => {
                 "a steady rate, each event for another random tenant; latency counts from the \
                  intended time of sending. trendsrv at the rate of the scenario, every other \
-                 system at 80 % of what it took saturated, and trendsrv again at that system's \
-                 size and rate"
+                 system at 80 % of what it took saturated, or less when it does not hold that, \
+                 and trendsrv again at that system's size and rate"
             }
             Self::PacedRun16 => "the steady rate of the scenario, 16 events in a row for a tenant",
             Self::Refreshed => {
@@ -68,8 +68,8 @@ impl Load {
             Self::RefreshedPaced => {
                 "a steady rate, while the top 10 of every tenant is asked for once a second. \
                  trendsrv at the rate of the scenario, every other system at 50 % of what it took \
-                 saturated, which leaves it half of its core for the answers, and trendsrv again \
-                 at that system's size and rate"
+                 saturated, which leaves it half of its core for the answers, or less when it does \
+                 not hold that, and trendsrv again at that system's size and rate"
             }
         }
     }

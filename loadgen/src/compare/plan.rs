@@ -115,7 +115,7 @@ impl Plan {
             (Some(percent), false) => {
                 let saturated = first_saturated_rate(&entrant.name, cells)
                     .ok_or_else(|| "no saturated load of it tells what it holds".to_owned())?;
-                two_digits(saturated * percent / 100).max(1)
+                rate_held((&entrant.name, load), saturated * percent / 100, cells)
             }
         };
         let refresh_ms = by_itself.unwrap_or_else(|| load.refresh_ms());
@@ -180,6 +180,28 @@ fn first_saturated_rate(system: &str, cells: &[Cell]) -> Option<u64> {
     Some(run.rate_acked as u64)
 }
 
+/// The rate to pace a system by: what is asked for, unless the first round showed that it does not
+/// hold that; then less and less, a few times. Its latency at a rate that it does not hold is only
+/// as long as the load.
+fn rate_held((system, load): (&str, Load), asked: u64, cells: &[Cell]) -> u64 {
+    let mut rate = two_digits(asked).max(1);
+    for _ in 1..RATES_MAX {
+        let missed = cells.iter().any(|cell| {
+            let key = &cell.key;
+            (key.system.as_str(), key.load, key.round, key.rate) == (system, load, 1, rate)
+                && !cell.is_held()
+        });
+        if !missed {
+            break;
+        }
+        rate = two_digits(rate * 3 / 5).max(1);
+    }
+    rate
+}
+
+/// Rates that are tried at most.
+const RATES_MAX: u32 = 4;
+
 /// The number with all but its first two digits zero.
 fn two_digits(n: u64) -> u64 {
     let unit = 10_u64.pow(n.checked_ilog10().unwrap_or(0).saturating_sub(1));
@@ -214,6 +236,25 @@ mod tests {
         let cells = [cell("naive", Load::Saturated, 1, 129_400.0, 9_000.0)];
         let keys = plan.keys(&naive, Load::Paced, 2, &cells).unwrap();
         assert!(keys.iter().all(|key| key.rate == 100_000), "{keys:?}");
+    }
+
+    #[test]
+    fn a_rate_that_a_system_does_not_hold_is_lowered_in_the_first_round() {
+        let plan = plan(&["trendsrv", "naive"], 2);
+        let naive = plan.entrants[1].clone();
+        let rate =
+            |cells: &[Cell], round| plan.keys(&naive, Load::Paced, round, cells).unwrap()[0].rate;
+        let mut cells = vec![cell("naive", Load::Saturated, 1, 100_000.0, 9_000.0)];
+        let mut paced = |offered: u64, reached: f64, round| {
+            let mut cell = cell("naive", Load::Paced, round, reached, 9_000.0);
+            cell.key.rate = offered;
+            cells.push(cell);
+            (rate(&cells, 1), rate(&cells, 2))
+        };
+        assert_eq!(paced(80_000, 20_000.0, 1), (48_000, 48_000));
+        assert_eq!(paced(48_000, 47_900.0, 1), (48_000, 48_000));
+        // A later round changes nothing: rounds have to compare.
+        assert_eq!(paced(48_000, 10_000.0, 2), (48_000, 48_000));
     }
 
     #[test]

@@ -20,16 +20,17 @@ pub(crate) fn run(
     for round in 1..=plan.rounds {
         for &load in &plan.loads {
             for entrant in plan.order(round, load) {
-                // What is left out is told by the report, once.
-                let keys = plan.keys(entrant, load, round, journal.cells()).unwrap_or_default();
-                for key in keys {
-                    if journal.has(&key) {
-                        continue;
-                    }
+                // One load may change what follows: a rate that is not held is lowered. What is
+                // left out is told by the report, once.
+                loop {
+                    let keys = plan.keys(entrant, load, round, journal.cells());
+                    let missing = |key: &Key| !journal.has(key);
+                    let Some(key) = keys.unwrap_or_default().into_iter().find(missing) else {
+                        break;
+                    };
                     let system = systems.iter().find(|one| one.name() == key.system);
                     let system = system.with_context(|| format!("no system {}", key.system))?;
-                    let cell = make(plan, key, system.as_ref(), folder)?;
-                    journal.add(cell)?;
+                    journal.add(make(plan, key, system.as_ref(), folder)?)?;
                 }
             }
         }
@@ -53,11 +54,12 @@ fn make(plan: &Plan, key: Key, system: &dyn System, folder: &Path) -> anyhow::Re
     let done = system.load(&plan.scenario(&key), &plan.cores);
     let cell = Cell::of(key, done, folder)?;
     if let Some(run) = &cell.run {
+        let ack = &run.latency_us.ack;
+        let p99 = if ack.count > 0 { format!("{:.0} us", ack.p99) } else { "–".to_owned() };
         println!(
-            "  {:.3} M events/s, {:.1} ns CPU/event, ack p99 {:.0} us",
+            "  {:.3} M events/s, {:.1} ns CPU/event, ack p99 {p99}",
             run.rate_acked / 1e6,
-            run.server.ns_cpu_per_event,
-            run.latency_us.ack.p99
+            run.server.ns_cpu_per_event
         );
     }
     for note in &cell.notes {
@@ -65,6 +67,8 @@ fn make(plan: &Plan, key: Key, system: &dyn System, folder: &Path) -> anyhow::Re
     }
     if let Some(why) = &cell.failed {
         println!("  failed: {why}");
+    } else if !cell.is_held() {
+        println!("  it does not hold this rate");
     }
     Ok(cell)
 }

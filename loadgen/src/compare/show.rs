@@ -1,12 +1,14 @@
 //! A comparison as a page.
 
 use super::figures::{Metric, Row, Spread};
+use super::goals;
 use super::load::Load;
 use super::summary::Comparison;
 use super::table::SHOWN;
 use crate::latency::Shape;
 use crate::page::{Axis, Bar, Bars, Page, Plot, short};
 use crate::process::float;
+use crate::systems::trendsrv;
 
 /// The page: the verdict first, then figures, then what they rest on.
 pub(crate) fn page(comparison: &Comparison) -> Page {
@@ -14,6 +16,7 @@ pub(crate) fn page(comparison: &Comparison) -> Page {
     let systems: Vec<&str> = comparison.running().collect();
     let title = format!("{} side by side, scenario {}", systems.join(", "), plan.scenario_name);
     let mut page = Page::new(&title);
+    page.text(&goals::count(&comparison.goals));
     for goal in &comparison.goals {
         page.verdict(goal.outcome, &goal.what, &goal.detail);
     }
@@ -70,7 +73,7 @@ fn ratios(page: &mut Page, comparison: &Comparison) {
         let mut bars = Bars::new(&format!("{}: times better", metric.name()), Axis::log("times"));
         for ratio in comparison.ratios.iter().filter(|one| one.metric == metric) {
             let name = format!("{} {}", ratio.peer, ratio.load.name());
-            bars = bars.coloured(comparison.colour(&ratio.peer), bar(name, ratio.spread));
+            bars = bars.bar(comparison.colour(&ratio.peer), bar(name, ratio.spread));
         }
         if !bars.is_empty() {
             page.chart(bars);
@@ -114,7 +117,7 @@ fn costs(page: &mut Page, comparison: &Comparison) {
                     true => name.to_owned(),
                     false => format!("{name}, {}", short(f64::from(size))),
                 };
-                bars = bars.coloured(comparison.colour(name), bar(name_shown, spread));
+                bars = bars.bar(comparison.colour(name), bar(name_shown, spread));
             }
         }
         if !bars.is_empty() {
@@ -138,6 +141,7 @@ fn latencies(page: &mut Page, comparison: &Comparison) {
         [("until acknowledged", |cell| &cell.ack), ("until a query sees it", |cell| &cell.visible)];
     for (what, shape) in kinds {
         let mut curves = Plot::percentiles(&format!("Latency {what}, by percentile"));
+        curves = curves.note("Lower is better; each step to the right is ten times rarer.");
         let mut steps = Plot::histogram(&format!("Latency {what}, histogram"));
         for name in comparison.running() {
             let Some(row) = comparison.own(name, Load::Paced) else { continue };
@@ -190,8 +194,8 @@ fn asked(page: &mut Page, comparison: &Comparison) {
 fn every_run(page: &mut Page, comparison: &Comparison) {
     page.section("Every load, least to most of its rounds");
     page.text(
-        "A line that is not a system's own is trendsrv at the size and rate of another system, for \
-         the ratios.",
+        "A line of trendsrv that is not its own is at the size and rate of another system, for the \
+         ratios; one of another system is a rate that it did not hold, so that a lower one was taken.",
     );
     let shown = [
         Metric::EventsPerSecond,
@@ -205,7 +209,11 @@ fn every_run(page: &mut Page, comparison: &Comparison) {
         Metric::RefreshSeconds,
     ];
     let row = |row: &Row| {
-        let own = if row.own { "own" } else { "beside" };
+        let own = match (row.own, row.system == trendsrv::NAME) {
+            (true, _) => "own",
+            (false, true) => "beside",
+            (false, false) => "not held",
+        };
         let rate = if row.rate > 0 { grouped(row.rate) } else { "all it takes".to_owned() };
         let mut cells = vec![row.system.clone(), row.load.name().to_owned(), own.to_owned()];
         cells.extend([grouped(row.tenants), rate]);

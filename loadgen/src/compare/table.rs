@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::figures::{Metric, Row};
+use super::goals;
 use super::load::Load;
 use super::summary::Comparison;
 use crate::page::{Outcome, short};
@@ -81,7 +82,7 @@ pub(crate) fn table(comparison: &Comparison) -> String {
         text.push_str(&format!("{word:>13}: {}\n{:>15}{}\n", goal.what, "", goal.detail));
     }
     let passed = if comparison.passed { "passed" } else { "failed" };
-    text + &format!("verdict: {passed}\n")
+    text + &format!("verdict: {passed}, {}\n", goals::count(&comparison.goals))
 }
 
 fn ratios(comparison: &Comparison) -> String {

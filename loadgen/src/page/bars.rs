@@ -19,7 +19,6 @@ pub(crate) struct Bars {
     pub(super) note: String,
     axis: Axis,
     bars: Vec<(usize, Bar)>,
-    given: usize,
 }
 
 /// Widths and heights of the drawing, in its own units.
@@ -35,18 +34,12 @@ const COLOURS: usize = 8;
 impl Bars {
     /// No bars yet.
     pub(crate) fn new(title: &str, axis: Axis) -> Self {
-        Self { title: title.to_owned(), note: String::new(), axis, bars: Vec::new(), given: 0 }
+        Self { title: title.to_owned(), note: String::new(), axis, bars: Vec::new() }
     }
 
-    /// One more bar, in the next colour. One that the axis has no place for is not shown.
-    pub(crate) fn bar(self, bar: Bar) -> Self {
-        let colour = self.given;
-        self.coloured(colour, bar)
-    }
-
-    /// One more bar in a colour of its own.
-    pub(crate) fn coloured(mut self, colour: usize, bar: Bar) -> Self {
-        self.given += 1;
+    /// One more bar, in a colour that its name keeps through several charts. One that the axis has
+    /// no place for is not shown.
+    pub(crate) fn bar(mut self, colour: usize, bar: Bar) -> Self {
         if [bar.least, bar.median, bar.most].iter().all(|value| self.axis.holds(*value)) {
             self.bars.push((colour, bar));
         }
@@ -218,7 +211,8 @@ mod tests {
     #[test]
     fn a_bar_twice_as_long_is_twice_the_value() {
         let bars = Bars::new("t", Axis::linear("x"));
-        let ruler = bars.bar(bar("a", 10.0, 10.0, 10.0)).bar(bar("b", 20.0, 20.0, 20.0)).ruler();
+        let ruler =
+            bars.bar(0, bar("a", 10.0, 10.0, 10.0)).bar(0, bar("b", 20.0, 20.0, 20.0)).ruler();
         let (one, two) = (ruler.at(10.0) - NAMES, ruler.at(20.0) - NAMES);
         assert!((two / one - 2.0).abs() < 1e-9 && two < WIDTH - VALUES);
         assert_eq!(ruler.ticks(), [0.0, 5.0, 10.0, 15.0, 20.0]);
@@ -227,7 +221,7 @@ mod tests {
     #[test]
     fn on_a_log_axis_every_decade_is_as_long_and_the_least_bar_is_seen() {
         let bars = Bars::new("t", Axis::log("x"));
-        let ruler = bars.bar(bar("a", 5.0, 6.0, 7.0)).bar(bar("b", 1e4, 1e4, 1e4)).ruler();
+        let ruler = bars.bar(0, bar("a", 5.0, 6.0, 7.0)).bar(0, bar("b", 1e4, 1e4, 1e4)).ruler();
         let decade = ruler.at(100.0) - ruler.at(10.0);
         assert!((ruler.at(1e4) - ruler.at(1e3) - decade).abs() < 1e-9);
         assert!(ruler.at(6.0) > NAMES + decade / 2.0, "{}", ruler.at(6.0));
@@ -237,9 +231,9 @@ mod tests {
     fn values_show_what_rounds_differed_by() {
         assert_eq!(bar("a", 1.0, 2.0, 3.0).value(), "2 (1–3)");
         assert_eq!(bar("a", 2.0, 2.0, 2.0).value(), "2");
-        let none = Bars::new("t", Axis::log("x")).bar(bar("a", 0.0, 0.0, 0.0));
+        let none = Bars::new("t", Axis::log("x")).bar(0, bar("a", 0.0, 0.0, 0.0));
         assert!(none.is_empty());
-        let svg = Bars::new("t", Axis::log("x")).bar(bar("<a>", 1.0, 2.0, 3.0)).svg();
+        let svg = Bars::new("t", Axis::log("x")).bar(0, bar("<a>", 1.0, 2.0, 3.0)).svg();
         assert!(svg.contains("&lt;a&gt;") && svg.contains("log scale"), "{svg}");
     }
 }

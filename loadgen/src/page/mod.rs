@@ -236,7 +236,7 @@ mod tests {
         let axes = (Axis::log(NASTY), Axis::linear("y"));
         page.chart(Plot::lines(NASTY, axes.0, axes.1).series(NASTY, [(1.0, 2.0)]).note(NASTY));
         let bar = Bar { name: NASTY.to_owned(), least: 1.0, median: 2.0, most: 3.0 };
-        page.chart(Bars::new(NASTY, Axis::linear(NASTY)).bar(bar));
+        page.chart(Bars::new(NASTY, Axis::linear(NASTY)).bar(0, bar));
         page
     }
 
