@@ -148,6 +148,7 @@ fn make(
     (scenario_name, scenario): (&str, &Scenario),
     hostile: Option<&Hostile>,
 ) -> anyhow::Result<Done> {
+    let server_args = &server_args.with_room_for(scenario.tenants);
     let server = Server::open(server_args)?;
     let pid = server.pid()?;
     let (population, sample) = (Population::new(scenario), Sample::new(scenario));

@@ -256,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn every_named_scenario_runs_in_the_lane_that_keeps_it_from_rotting() {
+        let lanes = include_str!("../../ci.sh");
+        let begin = lanes.find("lane_bench_smoke()").unwrap();
+        let lane = &lanes[begin..begin + lanes[begin..].find("\n}\n").unwrap()];
+        let words: Vec<&str> = lane.split([' ', ';', '\n']).collect();
+        for name in NAMES {
+            assert!(words.contains(&name), "ci.sh bench-smoke does not run {name}");
+        }
+    }
+
+    #[test]
     fn a_file_has_the_same_fields_and_no_others() {
         let scenario: Scenario = toml::from_str("tenants = 5\nack = \"received\"").unwrap();
         assert_eq!((scenario.tenants, scenario.ack), (5, Ack::Received));

@@ -68,6 +68,18 @@ impl ServerArgs {
             words: None,
         }
     }
+
+    /// The same, where a server that is started has room for so many tenants, unless it was told
+    /// how many it is to have.
+    pub(crate) fn with_room_for(&self, tenants: u32) -> Self {
+        let mut args = self.clone();
+        let told = args.server_arg.iter().any(|word| word.starts_with("--tenants-max"));
+        // The server's own default is enough up to here; another program has its own words.
+        if args.spawn && args.prefix.is_empty() && tenants > 100_000 && !told {
+            args.server_arg.extend(["--tenants-max".to_owned(), tenants.to_string()]);
+        }
+        args
+    }
 }
 
 /// A server that answers.
@@ -276,4 +288,21 @@ pub(crate) fn shards(http: &str) -> anyhow::Result<serde_json::Value> {
 pub(crate) fn free_addresses() -> anyhow::Result<(String, String)> {
     let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((one.local_addr()?.to_string(), two.local_addr()?.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_started_has_room_for_the_tenants_of_its_load() {
+        let args = ServerArgs::spawned(&[0], &[1]);
+        let of = |args: &ServerArgs| args.with_room_for(1_000_000).server_arg;
+        assert_eq!(of(&args), ["--tenants-max", "1000000"]);
+        assert!(args.with_room_for(100_000).server_arg.is_empty());
+        let told = ServerArgs { server_arg: vec!["--tenants-max=7".to_owned()], ..args.clone() };
+        assert_eq!(of(&told), ["--tenants-max=7"]);
+        let foil = ServerArgs { prefix: vec!["naive".to_owned()], ..args };
+        assert!(of(&foil).is_empty());
+    }
 }

@@ -151,7 +151,7 @@ pub(crate) fn server_args(scenario: &Scenario) -> Vec<String> {
         "--connections-max".to_owned(),
         (scenario.connections as u64 + 1_000).to_string(),
         "--window-memory".to_owned(),
-        windows.max(1 << 20).to_string(),
+        windows.max(WINDOWS_BYTES_MIN).to_string(),
     ]
 }
 
@@ -178,6 +178,8 @@ const TOPIC_POOL_BYTES_MAX: usize = 2 << 30;
 const WINDOWS: [(u32, u64); 5] =
     [(12, 10 << 10), (60, 16 << 10), (252, 56 << 10), (508, 112 << 10), (1_020, 220 << 10)];
 const WINDOW_BYTES_MAX: u64 = 440 << 10;
+/// What a server wants for its windows, however few they are and on however many shards.
+const WINDOWS_BYTES_MIN: u64 = 64 << 20;
 /// Most memory for all windows; beyond it, counts become estimates with a bound on their error.
 const WINDOWS_BYTES_MAX: u64 = 10 << 30;
 
@@ -242,5 +244,7 @@ mod tests {
         assert!(many.ends_with(&format!("--window-memory {}", 1_000_000_u64 * (10 << 10))));
         let wide = of(Dimension::Topics, 1_000);
         assert!(wide.ends_with(&format!("--window-memory {WINDOWS_BYTES_MAX}")), "{wide}");
+        let few = of(Dimension::Tenants, 10);
+        assert!(few.ends_with(&format!("--window-memory {WINDOWS_BYTES_MIN}")), "{few}");
     }
 }

@@ -155,7 +155,7 @@ impl CurvesArgs {
             Ok(Done { run, right, .. }) => (Some(run), right.err()),
             Err(error) => (None, Some(error)),
         };
-        let failed = failed.map(|error| format!("{error:#}"));
+        let failed = failed.map(|error| format!("{error:#}{}", self.words()));
         Point { dimension, value, round, topics_named: named, server_args, run, failed }
     }
 
@@ -167,6 +167,8 @@ impl CurvesArgs {
         server_args: &[String],
     ) -> anyhow::Result<Done> {
         scenario.check()?;
+        // Empty until the server has something to say.
+        report::put(&self.out, WORDS, String::new())?;
         let shards = dimension.shards(value);
         let cores = self.server_cores.get(..shards).with_context(|| {
             let there = self.server_cores.len();
@@ -176,11 +178,26 @@ impl CurvesArgs {
             server: self.server.clone(),
             server_arg: server_args.to_vec(),
             program: self.program.clone(),
+            words: Some(self.words_file()),
             ..ServerArgs::spawned(cores, &self.cores)
         };
         run::load_with(&server, &format!("{}-{value}", dimension.name()), scenario)
     }
+
+    fn words_file(&self) -> PathBuf {
+        self.out.join(WORDS)
+    }
+
+    /// The last line that the server of the last point said, if it said something.
+    fn words(&self) -> String {
+        let words = std::fs::read_to_string(self.words_file()).unwrap_or_default();
+        let last = words.lines().rfind(|line| !line.trim().is_empty());
+        last.map(|line| format!("; its last words: {line}")).unwrap_or_default()
+    }
 }
+
+/// What the server of the last point said on its standard error.
+const WORDS: &str = "server.txt";
 
 impl Sweep {
     fn points(&self) -> impl Iterator<Item = (Dimension, u32)> + '_ {
