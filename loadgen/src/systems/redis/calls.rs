@@ -24,7 +24,7 @@ pub(super) const BUCKET_MS: u32 = 5_000;
 pub(super) const BUCKETS: u32 = 12;
 /// Digits of a bucket's number, enough for 150 years.
 const DIGITS: usize = 9;
-/// Stands for a bucket in a call under construction; nothing else of a call holds it.
+/// Stands for a bucket in a call under construction; nothing else of a call holds its letter.
 const PLACEHOLDER: &str = "?????????";
 
 /// Counts the events of a call, each in its own bucket. A bucket's first event gives it a life of a
@@ -84,7 +84,8 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Makes the calls for the frames of a pool, and notes in `seen` whose events they hold.
+    /// Makes the calls for the frames of a pool, and notes in `seen` whose events they hold. The
+    /// first round is over when all tenants have come that were not noted before.
     pub(super) fn new(
         form: &Form,
         mut pool: Pool,
@@ -128,7 +129,7 @@ impl Calls {
         let begin = self.bytes.len();
         encode(&self.form, PLACEHOLDER, events, &mut self.bytes);
         let (mut at, mut of) = (0, events.iter());
-        while let Some(found) = find(&self.bytes[begin + at..], PLACEHOLDER.as_bytes()) {
+        while let Some(found) = self.bytes[begin + at..].iter().position(|byte| *byte == b'?') {
             at += found;
             let event = of.next().context("more buckets than events in a call")?;
             let (tenant, offset_ms) = (event.tenant, event.offset_ms);
@@ -264,10 +265,6 @@ pub(super) fn key(tenant: u32, bucket: &str) -> String {
 /// A bucket as it stands in a key.
 pub(super) fn digits(bucket: u64) -> String {
     format!("{bucket:0DIGITS$}")
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
 }
 
 #[cfg(test)]
