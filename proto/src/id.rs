@@ -75,15 +75,39 @@ pub fn check_name(bytes: &[u8]) -> Result<&str, NameError> {
         return Err(NameError::TooLong(bytes.len()));
     }
     let name = std::str::from_utf8(bytes).map_err(|e| NameError::NotUtf8(e.valid_up_to()))?;
-    match name.char_indices().find(|(_, c)| c.is_control()) {
-        Some((at, _)) => Err(NameError::Control(at)),
+    match find_control(name) {
+        Some(at) => Err(NameError::Control(at)),
         None => Ok(name),
     }
 }
 
+/// Where the first control character of a text lies.
+///
+/// Most texts have no byte that one could begin with; only others are gone through by characters.
+#[must_use]
+pub fn find_control(text: &str) -> Option<usize> {
+    let begins_one = |byte: u8| byte < b' ' || byte == DELETE || byte == C1_LEAD;
+    if !text.bytes().fold(false, |so_far, byte| so_far | begins_one(byte)) {
+        return None;
+    }
+    text.char_indices().find(|(_, c)| c.is_control()).map(|(at, _)| at)
+}
+
+const DELETE: u8 = 0x7f;
+/// The first byte of U+0080 to U+00BF in UTF-8; those below U+00A0 are control characters.
+const C1_LEAD: u8 = 0xc2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_control_character_is_found_and_nothing_else() {
+        for c in (0..=0x2_ffff).filter_map(char::from_u32) {
+            let found = find_control(&format!("a{c}b"));
+            assert_eq!(found, c.is_control().then_some(1), "{c:?}");
+        }
+    }
 
     #[test]
     fn ids_are_xxh3_of_the_name() {

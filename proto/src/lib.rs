@@ -37,7 +37,7 @@ pub use events::{Span, encode_events};
 pub use frame::Frame;
 pub use header::{FrameWriter, Header, Kind, Lost, Split, split};
 pub use hello::{AckMode, Clock, Hello, HelloOk, ShardAddress, VnodeMap, Welcome};
-pub use id::{NameError, TenantId, TopicId, check_name, fmix64};
+pub use id::{NameError, TenantId, TopicId, check_name, find_control, fmix64};
 pub use malformed::Malformed;
 pub use names::{Define, NameKind, Need, NeedEntry, encode_define, encode_need};
 pub use refusal::{Refusal, RetryClass};

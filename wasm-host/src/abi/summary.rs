@@ -7,6 +7,7 @@
 //! ```
 
 use super::{Fault, Pen, at, low32, u16_at};
+use trendsrv_proto::find_control;
 use trendsrv_proto::limits::TLDR_BYTES_MAX;
 use trendsrv_shard::{Summary, Told};
 
@@ -144,7 +145,7 @@ pub(crate) fn check_line(text: &str) -> Result<(), Fault> {
     if text.len() > TLDR_BYTES_MAX {
         return Err(TLDR_TOO_LONG);
     }
-    if text.chars().any(char::is_control) {
+    if find_control(text).is_some() {
         return Err(Fault::Tldr("holds a control character"));
     }
     Ok(())
