@@ -151,7 +151,8 @@ pub(super) fn about(home: &Home, query: Query) -> About {
     }
 }
 
-const COLLECTOR_WHY: &str = "throughput counts here; in trials on one core it used no more CPU than G1";
+const COLLECTOR_WHY: &str =
+    "throughput counts here; in trials on one core it used no more CPU than G1";
 
 #[cfg(test)]
 mod tests {
