@@ -172,7 +172,7 @@ impl Proc {
             what: "bytes of address space of this process; raise it with ulimit -v",
             used: field(&self.text("self/status"), "VmSize")? << 10,
             max: self.limit("Max address space")?,
-            slack: 1 << 20,
+            slack: 32 << 20,
         })
     }
 
