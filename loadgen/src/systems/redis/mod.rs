@@ -68,17 +68,18 @@ pub(crate) struct Redis {
 const SETTINGS: [&str; 10] = [
     "--save \"\" --appendonly no: nothing goes to a disk, as nothing of trendsrv does",
     "--io-threads as redis.conf advises: 1 below 4 cores, then one less than there are, 8 at most",
-    "--latency-tracking no, --slowlog-log-slower-than -1: nobody reads them here, and they cost 5 %",
-    "TCP on loopback, as for trendsrv; a Unix socket made no difference with 64 events a call",
-    "2 connections with 8 calls of 64 events each on their way: with more of either Redis is no \
-     faster, and an answer takes longer",
+    "--latency-tracking no, --slowlog-log-slower-than -1: nobody reads them here, and they cost time",
+    "TCP on loopback, as for trendsrv; with 64 events a call a Unix socket was within the spread of \
+     single runs",
+    "2 connections with 8 calls of 64 events each on their way: 1 to 16 connections were \
+     within the spread of single runs",
     "keys t:TENANT:BUCKET with tenants counted from 0, topics as the numbers of their names, one \
      weight a call: what is shortest on the wire and in memory",
     "one sorted set for each tenant and 5 s; a window is 12 of them, so it moves in steps of 5 s, \
      where that of trendsrv moves each second",
     "one event is one ZINCRBY: neither this client nor that of trendsrv adds up equal events first",
-    "the window is read with ZUNION of 12 keys WITHSCORES; the client keeps the ten heaviest: a \
-     script that ranks them, or a stored union, costs Redis more",
+    "the window is read with ZUNION of 12 keys WITHSCORES; the client keeps the ten heaviest, so \
+     that Redis need not rank or store them",
     "commands are made before the measurement; only the digits of a bucket are written in it",
 ];
 

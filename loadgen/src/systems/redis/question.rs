@@ -5,8 +5,7 @@
 //! ```
 //!
 //! One command that Redis has for this; the client keeps the ten heaviest. A window's topics are
-//! few, so that a reply with all of them costs less than a script that would rank them inside of
-//! Redis, and less than a union that is stored to be asked for a range.
+//! few, so that Redis need not rank them in a script, nor store the union to be asked for a range.
 
 use super::calls::{BUCKET_MS, BUCKETS, digits, key};
 use crate::population::{Population, topic_name};
