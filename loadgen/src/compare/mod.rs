@@ -174,7 +174,9 @@ fn resumed(folder: &Path) -> anyhow::Result<Plan> {
     let plan: Plan = serde_json::from_str(&text)
         .with_context(|| format!("{} is not the plan of a comparison", path.display()))?;
     let commit = report::commit();
-    if plan.commit != commit {
+    // The folder itself may be what is not committed.
+    let clean = |commit: &str| commit.trim_end_matches("-dirty").to_owned();
+    if clean(&plan.commit) != clean(&commit) {
         bail!(
             "{} was begun at commit {}, this is {commit}: a comparison is of one commit; begin \
              anew with another --out",
