@@ -136,23 +136,24 @@ fn pool_bytes(scenario: &Scenario) -> usize {
     wanted.max(scenario.pool_bytes)
 }
 
-/// What a server needs that is made for this load, and for no more.
-pub(crate) fn server_args(scenario: &Scenario) -> Vec<String> {
+/// What a server is told that is made for this load, and for no more; what the command line tells
+/// it stands in the place of ours.
+pub(crate) fn server_args(scenario: &Scenario, given: &[String]) -> Vec<String> {
     let tenants = u64::from(scenario.tenants);
     let names = (16 * tenants).max(2 * u64::from(scenario.vocabulary));
     let window = WINDOWS.iter().find(|(topics, _)| scenario.topics_per_tenant <= *topics);
     let window = window.map_or(WINDOW_BYTES_MAX, |(_, bytes)| *bytes);
     let windows = (tenants * window).min(WINDOWS_BYTES_MAX);
-    vec![
-        "--tenants-max".to_owned(),
-        tenants.to_string(),
-        "--topics-max".to_owned(),
-        names.to_string(),
-        "--connections-max".to_owned(),
-        (scenario.connections as u64 + 1_000).to_string(),
-        "--window-memory".to_owned(),
-        windows.max(WINDOWS_BYTES_MIN).to_string(),
-    ]
+    let ours = [
+        ("--tenants-max", tenants),
+        ("--topics-max", names),
+        ("--connections-max", scenario.connections as u64 + 1_000),
+        ("--window-memory", windows.max(WINDOWS_BYTES_MIN)),
+    ];
+    let is_given = |flag: &str| given.iter().any(|word| word.split('=').next() == Some(flag));
+    let ours = ours.into_iter().filter(|(flag, _)| !is_given(flag));
+    let ours = ours.flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]);
+    ours.chain(given.iter().cloned()).collect()
 }
 
 /// Of the topics that each tenant has, how many its events name on average: the load repeats its
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn a_server_is_made_for_its_load() {
         let of = |dimension: Dimension, value| {
-            server_args(&dimension.scenario(&Scenario::default(), value)).join(" ")
+            server_args(&dimension.scenario(&Scenario::default(), value), &[]).join(" ")
         };
         let many = of(Dimension::Tenants, 1_000_000);
         assert!(many.contains("--tenants-max 1000000 --topics-max 16000000"), "{many}");
@@ -246,5 +247,8 @@ mod tests {
         assert!(wide.ends_with(&format!("--window-memory {WINDOWS_BYTES_MAX}")), "{wide}");
         let few = of(Dimension::Tenants, 10);
         assert!(few.ends_with(&format!("--window-memory {WINDOWS_BYTES_MIN}")), "{few}");
+        let given = ["--window-memory=1MiB", "--latency", "low"].map(str::to_owned);
+        let told = server_args(&Scenario::default(), &given).join(" ");
+        assert!(told.ends_with("1016 --window-memory=1MiB --latency low"), "{told}");
     }
 }

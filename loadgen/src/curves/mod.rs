@@ -148,14 +148,13 @@ impl CurvesArgs {
 
     fn measure(&self, dimension: Dimension, value: u32, round: u32) -> Point {
         let scenario = dimension.scenario(&self.base(), value);
-        let mut server_args = dimension::server_args(&scenario);
-        server_args.extend(self.server_arg.iter().cloned());
+        let server_args = dimension::server_args(&scenario, &self.server_arg);
         let named = dimension::topics_named(&scenario);
         let (run, failed) = match self.load(dimension, value, &scenario, &server_args) {
             Ok(Done { run, right, .. }) => (Some(run), right.err()),
             Err(error) => (None, Some(error)),
         };
-        let failed = failed.map(|error| format!("{error:#}{}", self.words()));
+        let failed = failed.map(|error| format!("{error:#}"));
         Point { dimension, value, round, topics_named: named, server_args, run, failed }
     }
 
@@ -167,7 +166,7 @@ impl CurvesArgs {
         server_args: &[String],
     ) -> anyhow::Result<Done> {
         scenario.check()?;
-        // Empty until the server has something to say.
+        // Its folder must be there.
         report::put(&self.out, WORDS, String::new())?;
         let shards = dimension.shards(value);
         let cores = self.server_cores.get(..shards).with_context(|| {
@@ -178,21 +177,10 @@ impl CurvesArgs {
             server: self.server.clone(),
             server_arg: server_args.to_vec(),
             program: self.program.clone(),
-            words: Some(self.words_file()),
+            words: Some(self.out.join(WORDS)),
             ..ServerArgs::spawned(cores, &self.cores)
         };
         run::load_with(&server, &format!("{}-{value}", dimension.name()), scenario)
-    }
-
-    fn words_file(&self) -> PathBuf {
-        self.out.join(WORDS)
-    }
-
-    /// The last line that the server of the last point said, if it said something.
-    fn words(&self) -> String {
-        let words = std::fs::read_to_string(self.words_file()).unwrap_or_default();
-        let last = words.lines().rfind(|line| !line.trim().is_empty());
-        last.map(|line| format!("; its last words: {line}")).unwrap_or_default()
     }
 }
 
