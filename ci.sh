@@ -175,7 +175,7 @@ lane_peers() {
 
 # Flink's jars, from PyPI into the folder where the load generator looks for them.
 flink() {
-  local version=2.3.0 home=${TRENDSRV_FLINK_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/trendsrv/flink}
+  local version=2.3.0 home=${LOADGEN_FLINK_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/trendsrv/flink}
   bring javac openjdk-17-jdk-headless
   if [ -f "$home/pyflink/lib/flink-dist-$version.jar" ] || compgen -G "$home/lib/flink-dist-*.jar" >/dev/null
   then

@@ -130,7 +130,9 @@ impl Engine<'_> {
         self.open_probes(&mut scratch, &mut ready)?;
         let mut plan = Plan::new(self.scenario)?;
         let (http, wanted) = &self.awaited;
-        let late_ns = plan.warm_ns + PROGRAMS_MS_MAX * 1_000_000;
+        // A million instances take longer than a hundred thousand: a fifth of a millisecond each.
+        let patience_ms = PROGRAMS_MS_MAX.max(u64::from(self.scenario.tenants) / 5);
+        let late_ns = plan.warm_ns + patience_ms * 1_000_000;
         let watch = Watch::begin(http, *wanted, Duration::from_nanos(late_ns))?;
         let mut began_with = None;
         let mut frames = vec![0_u64; self.lanes.len()];

@@ -27,7 +27,8 @@ pub(crate) const FLINK_REPLY_MS_MAX: u64 = 30_000;
 pub(crate) const FLINK_START_MS_MAX: u64 = 180_000;
 /// Bytes of one line of a recorded file.
 pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
-/// How long the tenants' programs may take to live, beyond the warm-up.
+/// How long the tenants' programs may take to live, beyond the warm-up; longer for more than
+/// 300,000 tenants.
 pub(crate) const PROGRAMS_MS_MAX: u64 = 60_000;
 /// Between two looks at whether they do.
 pub(crate) const WATCH_MS: u64 = 50;

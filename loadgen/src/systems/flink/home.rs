@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Names the folder that holds Flink.
-pub(super) const HOME_VARIABLE: &str = "TRENDSRV_FLINK_HOME";
+pub(super) const HOME_VARIABLE: &str = "LOADGEN_FLINK_HOME";
 /// The version that the settings were chosen for.
 const VERSION: &str = "2.3.0";
 
