@@ -121,6 +121,19 @@ impl Plan {
     pub(crate) const fn is_measured(&self, ns: u64) -> bool {
         ns >= self.measure_ns && ns < self.end_ns
     }
+
+    /// What was due in the measurement and not taken, where each connection took so many.
+    pub(crate) fn missed(&self, taken: &[u64]) -> u64 {
+        let lanes = taken.len() as u64;
+        let missed = (0..).zip(taken).map(|(lane, taken)| {
+            let due = |n: &u64| self.due_ns(n * lanes + lane);
+            (*taken..)
+                .take_while(|n| due(n) < self.end_ns)
+                .filter(|n| self.is_measured(due(n)))
+                .count() as u64
+        });
+        missed.sum()
+    }
 }
 
 impl Engine<'_> {
@@ -204,15 +217,8 @@ impl Engine<'_> {
 
     /// Frames due in the measurement, taken or not, as events.
     fn offered(&self, plan: &Plan, frames: &[u64]) -> u64 {
-        let lanes = frames.len() as u64;
-        let missed = (0..).zip(frames).map(|(lane, taken)| {
-            let due = |n: &u64| plan.due_ns(n * lanes + lane);
-            (*taken..)
-                .take_while(|n| due(n) < plan.end_ns)
-                .filter(|n| plan.is_measured(due(n)))
-                .count() as u64
-        });
-        self.tally.measured.admitted + missed.sum::<u64>() * self.scenario.frame_events as u64
+        let missed = plan.missed(frames);
+        self.tally.measured.admitted + missed * self.scenario.frame_events as u64
     }
 
     /// Waits until both probes have their HELLO_OK.

@@ -236,22 +236,27 @@ impl Server {
 
     /// Stops a server that was started here and checks how it ended.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        os::terminate(child.id())?;
-        let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
-        loop {
-            if let Some(status) = child.try_wait()? {
-                if status.success() {
-                    return Ok(());
-                }
-                bail!("the server ended with {status} after SIGTERM, should be 0");
+        self.child.take().map_or(Ok(()), |child| end(child, "the server"))
+    }
+}
+
+/// Ends a server that was started here by SIGTERM, and checks how it did.
+pub(crate) fn end(mut child: Child, what: &str) -> anyhow::Result<()> {
+    os::terminate(child.id())?;
+    let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if status.success() {
+                return Ok(());
             }
-            if Instant::now() >= until {
-                child.kill()?;
-                bail!("the server did not end within {SERVER_MS_MAX} ms of SIGTERM");
-            }
-            std::thread::sleep(Duration::from_millis(20));
+            bail!("{what} ended with {status} after SIGTERM, should be 0");
         }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            bail!("{what} did not end within {SERVER_MS_MAX} ms of SIGTERM");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

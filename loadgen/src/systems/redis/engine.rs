@@ -112,15 +112,8 @@ impl Engine<'_> {
 
     /// Calls due in the measurement, taken or not, as events.
     fn offered(&self, plan: &Plan, calls: &[u64]) -> u64 {
-        let lanes = calls.len() as u64;
-        let missed = (0..).zip(calls).map(|(lane, taken)| {
-            let due = |n: &u64| plan.due_ns(n * lanes + lane);
-            (*taken..)
-                .take_while(|n| due(n) < plan.end_ns)
-                .filter(|n| plan.is_measured(due(n)))
-                .count() as u64
-        });
-        self.tally.measured.admitted + missed.sum::<u64>() * self.scenario.frame_events as u64
+        let missed = plan.missed(calls);
+        self.tally.measured.admitted + missed * self.scenario.frame_events as u64
     }
 
     /// Admits the calls that are due, or as many as are taken.

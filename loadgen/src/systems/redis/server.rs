@@ -5,7 +5,7 @@
 use crate::limits::SERVER_MS_MAX;
 use crate::os;
 use crate::programs::Folder;
-use crate::server::free_addresses;
+use crate::server::{self, free_addresses};
 use crate::systems::Cores;
 use anyhow::{Context as _, bail};
 use redis::InfoDict;
@@ -149,23 +149,7 @@ impl Server {
 
     /// Stops it and checks how it ended.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        os::terminate(child.id())?;
-        let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
-        loop {
-            if let Some(status) = child.try_wait()? {
-                if status.success() {
-                    return Ok(());
-                }
-                bail!("redis-server ended with {status} after SIGTERM, should be 0");
-            }
-            if Instant::now() >= until {
-                child.kill()?;
-                child.wait()?;
-                bail!("redis-server did not end within {SERVER_MS_MAX} ms of SIGTERM");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.child.take().map_or(Ok(()), |child| server::end(child, "redis-server"))
     }
 }
 
