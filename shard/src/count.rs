@@ -9,9 +9,9 @@ use crate::grid::{Cursor, PaneRow};
 use crate::memory::Memory;
 use crate::programs::Programs;
 use crate::shard::{Part, Shard, time_of};
-use crate::tenants::{Place, Run};
+use crate::tenants::{Place, Run, Slot};
 use crate::topics::TopicRefs;
-use crate::window::Event;
+use crate::window::{Block, Event};
 use trendsrv_proto::{Clock, EventRecord};
 
 /// Records of one tenant, one behind the other.
@@ -115,6 +115,50 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     /// Counts a run of records of one tenant.
     #[inline]
     pub(crate) fn apply_run(&mut self, run: &TenantRun<'_>, pass: &mut Pass) {
+        let (slot, block) = self.tenants.at(run.place);
+        let known = block.map_or(0, |block| self.count_known(block, run, pass));
+        if known > 0 {
+            pass.counted.applied += known as u64;
+            self.note_change(slot);
+        }
+        if let Some(rest @ [_, ..]) = run.records.get(known..) {
+            self.apply_rest(&TenantRun { records: rest, ..*run }, pass);
+        }
+    }
+
+    /// Counts the first records of a run as long as each only adds to what the window holds;
+    /// returns how many.
+    #[inline]
+    fn count_known(&mut self, block: Block, run: &TenantRun<'_>, pass: &mut Pass) -> usize {
+        let grid = self.config.grid;
+        let Some(mut window) = self.windows.known(block, pass.now) else { return 0 };
+        let mut known = 0;
+        for record in run.records {
+            let ts_ms = time_of(run.base_ms, record);
+            if ts_ms >= pass.opens_ms {
+                break;
+            }
+            let at = pass.cursor.place(&grid, ts_ms);
+            let event = Event { at, topic: record.topic(), weight: record.weight(), ts_ms };
+            if !window.count(&event) {
+                break;
+            }
+            known += 1;
+        }
+        known
+    }
+
+    /// A tenant's window has changed: its program will see it.
+    #[inline]
+    fn note_change(&mut self, slot: Slot) {
+        if P::EAGER {
+            self.program_tick.dirty.insert(slot);
+        }
+    }
+
+    /// Counts a run whatever it takes: a window opens, moves, grows.
+    #[inline(never)]
+    fn apply_rest(&mut self, run: &TenantRun<'_>, pass: &mut Pass) {
         let Pass { now_ms, now, ref mut cursor, opens_ms, ref mut counted } = *pass;
         let grid = self.config.grid;
         let (slot, block) = self.tenants.at(run.place);
@@ -149,8 +193,8 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             self.tenants.set_block(run.place, Some(block));
         }
         counted.applied += added.applied;
-        if P::EAGER && added.applied > 0 {
-            self.program_tick.dirty.insert(slot);
+        if added.applied > 0 {
+            self.note_change(slot);
         }
         if added.late | added.dropped != 0 {
             counted.late += added.late;

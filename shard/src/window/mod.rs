@@ -32,6 +32,7 @@
 mod cell;
 mod frozen;
 mod header;
+mod known;
 mod lanes;
 mod layout;
 mod losses;

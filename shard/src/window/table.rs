@@ -126,7 +126,7 @@ impl<'a> Parts<'a> {
     pub(super) fn enter(&mut self, layout: &Layout, slot: usize, hash: u64) {
         if layout.tagged() {
             let (word, shift) = (TAGS_LOW + slot / 8, slot % 8 * 8);
-            self.head[word] = self.head[word] & !(0xff << shift) | tag_of(hash) << shift;
+            self.head[word] = self.head[word] & !(0xff << shift) | u64::from(tag_of(hash)) << shift;
             return;
         }
         let (mask, slot_mask) = index_masks(layout);
@@ -347,8 +347,9 @@ fn index_tag(hash: u64, slot_mask: u16) -> u16 {
 
 /// One byte, never 0.
 #[inline]
-fn tag_of(hash: u64) -> u64 {
-    (hash >> 56).max(1)
+#[expect(clippy::cast_possible_truncation, reason = "eight bits are left")]
+pub(super) fn tag_of(hash: u64) -> u8 {
+    ((hash >> 56) as u8).max(1)
 }
 
 const ONES: u128 = u128::MAX / 0xff;

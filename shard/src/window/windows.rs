@@ -12,6 +12,7 @@
 
 use super::cell::Width;
 use super::header::{EVENTS, Header, PANE, set_calm, set_used, set_user};
+use super::known::{self, Known};
 use super::layout::{HEADER_WORDS, Layout};
 use super::purge;
 use super::relayout::{Source, close_all, copy_header, relayout};
@@ -89,6 +90,8 @@ pub struct Windows<M> {
     pub(super) hasher: TopicHash,
     pub(super) tiers_max: usize,
     pub(super) layouts: Vec<Layout>,
+    /// Words of a block of the class that nearly all windows have.
+    known_words: usize,
     pub(super) arena: Arena<M>,
     /// One block of the largest size: a block that is rewritten in place is copied here first.
     scratch: Vec<u64>,
@@ -165,6 +168,7 @@ impl<M: Memory> Windows<M> {
             layouts: Layout::all(config.grid.panes() as usize),
             scratch: vec![0; sizes.iter().copied().max().unwrap_or(0)],
             credits: Vec::with_capacity(SLOTS_MAX),
+            known_words: sizes[0],
             arena: Arena::new(memory, chunk_words, &sizes, config.tenants_max),
         })
     }
@@ -220,6 +224,21 @@ impl<M: Memory> Windows<M> {
             }
         }
         added
+    }
+
+    /// The window as one that most events can be counted into at once; `None` when it is not of
+    /// that kind, or stands at another pane than `now`.
+    #[inline]
+    pub(crate) fn known(&mut self, block: Block, now: Option<PaneRow>) -> Option<Known<'_>> {
+        if block.class != known::CLASS {
+            return None;
+        }
+        let (hasher, panes) = (self.hasher, self.grid.panes());
+        let window = Known::of(self.arena.block_mut(block.line, self.known_words), hasher, panes)?;
+        match now {
+            Some(now) if now.pane != window.pane() => None,
+            Some(_) | None => Some(window),
+        }
     }
 
     /// Moves a window forward to `at`; earlier panes change nothing.
@@ -294,21 +313,22 @@ impl<M: Memory> Windows<M> {
     /// Call it in tight loops over eight windows or so (see `count.rs` for the measurement).
     #[inline]
     pub fn prefetch_event(&self, block: Block, at: PaneRow, topic: TopicId) {
-        let row = at.row;
+        let (line, hash) = (block.line as usize, self.hasher.of(topic.0));
+        let ask = |word: usize| self.arena.prefetch(line + word / LINE_WORDS);
+        if block.class == known::CLASS
+            && let Some(head) = self.header(block).0.first_chunk()
+        {
+            ask(known::row_at(at.row));
+            return ask(known::slot_at(known::slot_tagged(head, hash)));
+        }
         let layout = &self.layouts[usize::from(block.class)];
-        let line = block.line as usize;
-        let row_at = layout.rows_at() + row as usize * layout.row_words;
-        let hash = self.hasher.of(topic.0);
+        ask(layout.rows_at() + at.row as usize * layout.row_words);
         if layout.tagged() {
-            self.arena.prefetch(line + row_at / LINE_WORDS);
             let slot = super::table::tagged_slot(self.header(block).0, hash);
-            let slot_at = layout.slots_at() + slot * layout.slot_words;
-            self.arena.prefetch(line + slot_at / LINE_WORDS);
+            ask(layout.slots_at() + slot * layout.slot_words);
         } else {
             // The slot is known only after the index has arrived.
-            self.arena.prefetch(line + row_at / LINE_WORDS);
-            let index_at = HEADER_WORDS + super::table::index_place(layout, hash) / 4;
-            self.arena.prefetch(line + index_at / LINE_WORDS);
+            ask(HEADER_WORDS + super::table::index_place(layout, hash) / 4);
         }
     }
 
