@@ -70,6 +70,22 @@ impl Source<'_> {
         }
     }
 
+    /// How many of `count` rows from `first` on, round the ring, precede one with events.
+    pub(super) fn empty_rows(&self, first: usize, count: usize) -> usize {
+        match self.layout.width {
+            Width::Narrow => self.empty_rows_as::<u16>(first, count),
+            Width::Middle => self.empty_rows_as::<u32>(first, count),
+            Width::Wide => self.empty_rows_as::<u64>(first, count),
+        }
+    }
+
+    fn empty_rows_as<C: Cell>(&self, first: usize, count: usize) -> usize {
+        let Layout { panes, row_words, .. } = *self.layout;
+        let rows = self.words[self.layout.rows_at()..][..panes * row_words].chunks_exact(row_words);
+        let round = rows.clone().skip(first).chain(rows).take(count);
+        round.take_while(|row| C::head(row).events == 0).count()
+    }
+
     /// Weight lost to purges in the pane of `row`.
     pub(super) fn lost(&self, row: usize) -> u64 {
         if self.layout.lossy { self.row(row)[self.layout.width.head_words()] } else { 0 }

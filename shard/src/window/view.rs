@@ -252,14 +252,10 @@ impl View {
 
 /// Baseline panes since the tenant's oldest event.
 fn baseline_panes(source: Source<'_>, moment: &Moment) -> usize {
-    let mut row = moment.row;
-    for newer in (0..moment.older).rev() {
-        if source.row_events(row) > 0 {
-            return moment.age + newer + 1;
-        }
-        row = moment.next(row);
+    match source.empty_rows(moment.row, moment.older) {
+        empty if empty == moment.older => 0,
+        empty => moment.age + moment.older - empty,
     }
-    0
 }
 
 /// Whether the window that ends with `pane` has no event.
