@@ -13,7 +13,7 @@ use trendsrv_proto::{Clock, EventRecord, Span, TenantId, TopicId, fmix64};
 use trendsrv_server::runtime::HugeMemory;
 use trendsrv_shard::{
     Effects, Grid, Origin, Part, Programs, ReplyTo, Shard, ShardConfig, Slot, Summary, Texts, Told,
-    Trending, WindowConfig, index_words,
+    Trending, WindowConfig, index_words, topics_words,
 };
 
 const FRAME: usize = 512;
@@ -198,7 +198,8 @@ fn shard<P: Programs>(tenants: u64, programs: P) -> Shard<P, HugeMemory> {
     let windows = WindowConfig { tenants_max, ..WindowConfig::new(grid, [3, 4]) };
     let bytes = usize::try_from(windows.memory_bytes(64 << 20)).expect("fits");
     let index = HugeMemory::new(index_words(config.tenants_max) * 8).expect("memory");
-    Shard::new(config, &windows, HugeMemory::new(bytes).expect("memory"), index, programs)
+    let names = HugeMemory::new(topics_words(config.topics_max) * 8).expect("memory");
+    Shard::new(config, &windows, HugeMemory::new(bytes).expect("memory"), index, names, programs)
         .expect("a shard")
 }
 

@@ -16,6 +16,7 @@ use trendsrv_shard::log::LogStart;
 use trendsrv_shard::{
     Effect, Effects, Grid, HeapMemory, Lane, Observed, Origin, Part, Programs, ReplyTo, Sequence,
     Shard, ShardConfig, Slot, Summary, Texts, Told, Trending, WindowConfig, index_words,
+    topics_words,
 };
 
 struct Counting;
@@ -81,7 +82,8 @@ fn shard<P: Programs>(programs: P) -> Shard<P, HeapMemory> {
     let bytes = windows.memory_bytes(8 << 20);
     let memory = HeapMemory::new(usize::try_from(bytes).expect("small") / 8);
     let index = HeapMemory::new(index_words(TENANTS));
-    Shard::new(config, &windows, memory, index, programs).expect("the memory fits")
+    let names = HeapMemory::new(topics_words(config.topics_max));
+    Shard::new(config, &windows, memory, index, names, programs).expect("the memory fits")
 }
 
 const TRENDING: Trending = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };

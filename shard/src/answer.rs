@@ -2,7 +2,7 @@
 
 use crate::samples::Samples;
 use crate::tenants::Slot;
-use crate::topics::Topics;
+use crate::topics::Named;
 use crate::window::{Topic, View};
 use core::ops::Range;
 use trendsrv_proto::{Kind, SummaryHead, TopicRow, encode_summary};
@@ -17,7 +17,7 @@ pub struct Answer<'a> {
     /// The program that wrote it.
     pub program: &'a str,
     pub(crate) view: &'a View,
-    pub(crate) topics: &'a Topics,
+    pub(crate) topics: &'a dyn Named,
     pub(crate) samples: &'a Samples,
     pub(crate) slot: Slot,
     pub(crate) pane: u64,

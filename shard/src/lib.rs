@@ -46,7 +46,7 @@ pub use read::{Ask, TenantLine};
 pub use shard::{Origin, Part, Shard, TextPart, check_future, check_future_texts, fenced};
 pub use stats::{Level, Stats};
 pub use tenants::{Slot, TENANT_RECORD_BYTES, index_words};
-pub use topics::{TOPIC_BUCKET_BYTES, TOPIC_ENTRY_BYTES};
+pub use topics::{TOPIC_ENTRY_BYTES, topics_words};
 pub use trend::{EXPECTED_BITS, NEWCOMER_WEIGHT_MIN, TREND_SCORE_MILLI};
 pub use trending::Trending;
 pub use window::{

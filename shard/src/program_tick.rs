@@ -20,7 +20,7 @@ use crate::programs::{Programs, Summary};
 use crate::shard::Shard;
 use crate::slot_set::SlotSet;
 use crate::tenants::Slot;
-use crate::window::{Block, View};
+use crate::window::{Block, Topic, View};
 use trendsrv_proto::{Clock, Rank, fmix64};
 
 /// How far the programs' tick has come.
@@ -33,6 +33,7 @@ pub(crate) struct ProgramTick {
     due: bool,
     /// Those of this turn.
     batch: Vec<Slot>,
+    staged: [Staged; TOGETHER],
     /// What the ranking was when the program was called last, by slot; 0 before that.
     rankings: Vec<u32>,
 }
@@ -46,6 +47,7 @@ impl ProgramTick {
             changed: SlotSet::new(slots_max),
             due: false,
             batch: Vec::with_capacity(if eager { CHANGED_PER_TURN } else { 0 }),
+            staged: Default::default(),
             rankings: Vec::with_capacity(slots_max),
         }
     }
@@ -73,6 +75,22 @@ impl ProgramTick {
     }
 }
 
+/// A tenant whose program is about to be called, and what it will see.
+#[derive(Debug)]
+struct Staged {
+    slot: Slot,
+    as_of_ms: u64,
+    pane: u64,
+    shown: usize,
+    view: View,
+}
+
+impl Default for Staged {
+    fn default() -> Self {
+        Self { slot: Slot(0), as_of_ms: 0, pane: 0, shown: 0, view: View::new() }
+    }
+}
+
 impl<P: Programs, M: Memory> Shard<P, M> {
     /// Calls programs of changed tenants, some of them. Returns whether more are due.
     pub(crate) fn tick_programs(&mut self, now_ms: u64) -> bool {
@@ -80,26 +98,46 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             return false;
         }
         let mut batch = std::mem::take(&mut self.program_tick.batch);
+        let mut staged = std::mem::take(&mut self.program_tick.staged);
         batch.clear();
         let limits = (CHANGED_PER_TURN, LOOKED_AT_PER_TURN);
         let ticks = |slot| self.programs.ticks(slot);
         self.program_tick.due = self.program_tick.changed.take(ticks, limits, &mut batch);
-        self.prefetch_index(&batch, 0, INDEX_AHEAD);
         self.prefetch_windows(&batch, 0, WINDOWS_AHEAD);
-        for (at, &slot) in batch.iter().enumerate() {
-            self.prefetch_index(&batch, at + INDEX_AHEAD, 1);
-            self.prefetch_windows(&batch, at + WINDOWS_AHEAD, 1);
-            if let Some(block) = self.window_of(slot) {
-                self.tick_program(now_ms, slot, block);
-            }
+        for first in (0..batch.len()).step_by(TOGETHER) {
+            self.tick_together(now_ms, &batch, first, &mut staged);
         }
         self.program_tick.batch = batch;
+        self.program_tick.staged = staged;
         self.program_tick.due
     }
 
-    fn prefetch_index(&self, batch: &[Slot], first: usize, count: usize) {
-        let ids = batch.iter().skip(first).take(count).filter_map(|&slot| self.tenants.id_at(slot));
-        ids.for_each(|id| self.tenants.prefetch(id));
+    /// Calls the programs of a few tenants, from `first` of the batch on. A name is two misses, one
+    /// behind the other, so those of all these tenants are under way at once.
+    fn tick_together(
+        &mut self,
+        now_ms: u64,
+        batch: &[Slot],
+        first: usize,
+        staged: &mut [Staged; TOGETHER],
+    ) {
+        let mut count = 0;
+        for at in first..(first + TOGETHER).min(batch.len()) {
+            self.prefetch_windows(batch, at + WINDOWS_AHEAD, 1);
+            if let Some(block) = self.window_of(batch[at])
+                && self.stage_program(now_ms, (batch[at], block), &mut staged[count])
+            {
+                count += 1;
+            }
+        }
+        let staged = &staged[..count];
+        for one in staged {
+            let shown = &one.view.topics()[..one.shown];
+            shown.iter().for_each(|row| self.topics.fetch(row.topic));
+        }
+        for one in staged {
+            self.call_program(now_ms, one);
+        }
     }
 
     /// The processor fetches windows that lie one behind the other by itself, and asking for all
@@ -118,34 +156,50 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     }
 
     /// The window of the tenant in a slot, unless either has gone.
+    #[inline]
     fn window_of(&self, slot: Slot) -> Option<Block> {
-        let place = self.tenants.find(self.tenants.id_at(slot)?)?;
-        self.tenants.at(place).1
+        self.tenants.block_of(slot)
     }
 
-    /// Calls one program, unless it would see the ranking it has seen.
-    fn tick_program(&mut self, now_ms: u64, slot: Slot, block: Block) {
+    /// Reads and ranks a window and asks for the names of what is shown; `false` when its program
+    /// has seen that ranking.
+    fn stage_program(
+        &mut self,
+        now_ms: u64,
+        (slot, block): (Slot, Block),
+        staged: &mut Staged,
+    ) -> bool {
         let grid = self.config.grid;
         let as_of_ms = match self.config.clock {
             Clock::Wall => now_ms,
             Clock::Event => self.windows.watermark_ms(block),
         };
         let pane = grid.pane_of(as_of_ms).max(self.windows.pane(block));
-        self.windows.view(block, pane, &mut self.view);
+        let view = &mut staged.view;
+        self.windows.view(block, pane, view);
         // Equal topics stay as they lie: a name is a miss or two in a large table, and readers get
         // theirs ordered by name.
-        let shown = self.view.rank(Rank::Score, PROGRAM_TOPICS_MIN, |_| b"").len();
-        let ranking = ranking_of(&self.view, self.programs.edition(slot));
+        let shown = view.rank(Rank::Score, PROGRAM_TOPICS_MIN, |_| b"");
+        let ranking = ranking_of(shown, self.programs.edition(slot));
         if !self.program_tick.renew(slot, ranking) {
             self.stats.ticks_unchanged += 1;
-            return;
+            return false;
         }
+        shown.iter().for_each(|row| self.topics.prefetch(row.topic));
+        (staged.shown, staged.slot, staged.as_of_ms, staged.pane) =
+            (shown.len(), slot, as_of_ms, pane);
+        true
+    }
+
+    /// Calls one program.
+    fn call_program(&mut self, now_ms: u64, staged: &Staged) {
+        let Staged { slot, as_of_ms, pane, shown, ref view } = *staged;
         let (topics, samples) = (&self.topics, &self.samples);
         let summary = Summary {
             now_ms,
             slot,
             as_of_ms,
-            view: &self.view,
+            view,
             shown,
             name: &|topic| topics.name(topic),
             sample: &|topic| samples.of(slot, topic, pane),
@@ -157,8 +211,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 }
 
 /// Changes with the ranked topics, their order and what they are doing; never 0.
-fn ranking_of(view: &View, edition: u64) -> u32 {
-    let ranked = &view.topics()[..view.ranked()];
+fn ranking_of(ranked: &[Topic], edition: u64) -> u32 {
     let mixed = ranked.iter().fold(fmix64(edition), |so_far: u64, row| {
         // One product a topic: the order counts, and nobody gains by a collision.
         (so_far.rotate_left(23) ^ row.topic.0 ^ row.trend as u64).wrapping_mul(ODD)
@@ -170,8 +223,9 @@ fn ranking_of(view: &View, edition: u64) -> u32 {
 const CHANGED_PER_TURN: usize = 256;
 /// Changed tenants looked at in one turn, most of whose programs want no tick: 30 us.
 const LOOKED_AT_PER_TURN: usize = 16_384;
-/// Places ahead of which lines are asked for: the index says where the window lies.
-const INDEX_AHEAD: usize = 16;
+/// Places ahead of which lines of windows and programs are asked for.
 const WINDOWS_AHEAD: usize = 4;
+/// Tenants whose names are asked for together.
+const TOGETHER: usize = 4;
 /// 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;

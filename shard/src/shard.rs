@@ -43,7 +43,7 @@ pub struct Shard<P, M> {
     pub(crate) config: ShardConfig,
     pub(crate) tenants: Tenants<M>,
     pub(crate) windows: Windows<M>,
-    pub(crate) topics: Topics,
+    pub(crate) topics: Topics<M>,
     pub(crate) programs: P,
     pub(crate) marks: Marks,
     pub(crate) log: Log,
@@ -111,7 +111,7 @@ pub struct TextPart<'a> {
 }
 
 impl<P: Programs, M: Memory> Shard<P, M> {
-    /// A shard over memory for windows and for the index of tenants.
+    /// A shard over memory for windows, for the index of tenants and for the names of topics.
     ///
     /// # Errors
     /// When the window memory does not hold its tenants.
@@ -120,12 +120,13 @@ impl<P: Programs, M: Memory> Shard<P, M> {
         window_config: &WindowConfig,
         window_memory: M,
         index_memory: M,
+        names_memory: M,
         programs: P,
     ) -> Result<Self, WindowError> {
         Ok(Self {
             tenants: Tenants::new(config.tenants_max, config.secret[0], index_memory),
             windows: Windows::new(window_config, window_memory)?,
-            topics: Topics::new(config.topics_max, config.secret[1]),
+            topics: Topics::new(config.topics_max, config.secret[1], names_memory),
             programs,
             marks: Marks::new(config.producers_max, config.secret[0]),
             log: Log::default(),

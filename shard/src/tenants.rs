@@ -66,6 +66,9 @@ pub(crate) struct Tenants<M> {
     mask: usize,
     secret: u64,
     records: Vec<Tenant>,
+    /// The index's second word of the tenant in each slot, 0 for none: in the order of slots, and
+    /// nothing else of the tenants between.
+    words: Vec<u64>,
     free: Vec<u32>,
     names: BTreeMap<Box<str>, Slot>,
     oldest_emptied: u32,
@@ -84,7 +87,7 @@ pub fn index_words(tenants_max: usize) -> usize {
 }
 
 /// Bytes of the cold record of one tenant, its name apart.
-pub const TENANT_RECORD_BYTES: usize = size_of::<Tenant>();
+pub const TENANT_RECORD_BYTES: usize = size_of::<Tenant>() + size_of::<u64>();
 
 impl<M: Memory> Tenants<M> {
     pub(crate) fn new(tenants_max: usize, secret: u64, index: M) -> Self {
@@ -96,6 +99,7 @@ impl<M: Memory> Tenants<M> {
             mask: words / 2 - 1,
             secret,
             records: Vec::with_capacity(tenants_max),
+            words: Vec::with_capacity(tenants_max),
             free: Vec::new(),
             names: BTreeMap::new(),
             oldest_emptied: NONE,
@@ -151,7 +155,15 @@ impl<M: Memory> Tenants<M> {
     #[inline]
     pub(crate) fn set_block(&mut self, place: Place, block: Option<Block>) {
         let word = &mut self.index.words_mut()[place.0 as usize * 2 + 1];
-        *word = pack(unpack(*word).0, block);
+        let (slot, _) = unpack(*word);
+        *word = pack(slot, block);
+        self.words[slot.0 as usize] = *word;
+    }
+
+    /// The window of the tenant in a slot; `None` as well when the slot is free.
+    #[inline]
+    pub(crate) fn block_of(&self, slot: Slot) -> Option<Block> {
+        self.words.get(slot.0 as usize).filter(|&&word| word != 0).and_then(|&word| unpack(word).1)
     }
 
     /// Tenants that may be admitted before anyone has to leave.
@@ -208,6 +220,7 @@ impl<M: Memory> Tenants<M> {
         assert!(self.free() > 0, "no room for another tenant");
         let slot = self.free.pop().unwrap_or_else(|| {
             self.records.push(Tenant::default());
+            self.words.push(0);
             u32::try_from(self.records.len() - 1).unwrap_or(NONE)
         });
         self.records[slot as usize] = Tenant { id, live: true, ..Tenant::default() };
@@ -221,6 +234,7 @@ impl<M: Memory> Tenants<M> {
         let words = self.index.words_mut();
         words[at * 2] = id.0;
         words[at * 2 + 1] = pack(Slot(slot), None);
+        self.words[slot as usize] = words[at * 2 + 1];
         #[expect(clippy::cast_possible_truncation, reason = "an index has < 2^32 entries")]
         Place(at as u32)
     }
@@ -280,6 +294,7 @@ impl<M: Memory> Tenants<M> {
             self.close_gap(place.0 as usize);
         }
         self.records[slot as usize] = Tenant::default();
+        self.words[slot as usize] = 0;
         self.free.push(slot);
         self.count -= 1;
     }

@@ -208,12 +208,12 @@ impl Found {
 
     /// Takes one topic of a text and keeps its name, unless the text has enough of them or the
     /// topic's id belongs to another name.
-    fn take(
+    fn take<M: Memory>(
         &mut self,
         index: usize,
         text: &Text<'_>,
         (weight, name): (u32, &str),
-        topics: &mut Topics,
+        topics: &mut Topics<M>,
         stats: &mut Stats,
     ) {
         if usize::from(self.counts[index]) >= TEXT_TOPICS_MAX {

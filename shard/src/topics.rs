@@ -3,37 +3,37 @@
 //! Owns the table from topic id to name and a count of the window slots that hold the topic.
 //! Never touches windows; they report slots that open and close.
 //!
+//! ```text
+//! places, a word each:  | upper half of the hash u32 | entry + 1 u32 |      0: empty
+//! entries, a line each: | id | references | resting | asked_ms | name       of up to 32 bytes |
+//! ```
+//!
+//! A name is read for every topic that a program is shown, so it lies in its entry, one line behind
+//! the place; a longer one lies elsewhere.
+//!
 //! Invariants
+//! - linear probing over a power of two at no more than 4/5 load, so a search ends;
 //! - a name is kept while any window slot holds its topic, and for a while after that;
 //! - the table holds at most `topics_max` entries: when it is full, a new topic has no name (its
 //!   events count all the same) and `unnamed_full` grows;
 //! - a name whose hash is an id of another name is refused, never merged.
 
+use crate::memory::{LINE_WORDS, Memory};
 use crate::window::TopicSink;
-use hashbrown::HashTable;
+use arrayvec::ArrayString;
 use std::collections::VecDeque;
+use std::hint::black_box;
 use trendsrv_proto::{TopicId, fmix64};
 
-#[derive(Debug)]
-struct Entry {
-    id: TopicId,
-    references: u32,
-    /// Times it stands among the idle: a topic that came to rest again stands there twice.
-    resting: u32,
-    /// When its name was asked for last, ms since the epoch; meaningful while `name` is `None`.
-    asked_ms: u64,
-    name: Option<Box<str>>,
-}
-
 /// The table of names.
-///
-/// It has room for far more topics than most servers see. Entries lie one behind the other, and
-/// only their numbers lie scattered: scattered entries of ten thousand topics were a page and a
-/// miss of the address translation each, 80 ns a name when programs tick.
 #[derive(Debug)]
-pub(crate) struct Topics {
-    /// Where each topic's entry lies.
-    places: HashTable<u32>,
+pub(crate) struct Topics<M> {
+    places: M,
+    mask: usize,
+    /// Bits of a tag that are no part of its place.
+    shift: u32,
+    /// Topics in the table.
+    count: usize,
     entries: Vec<Entry>,
     /// Entries that are free.
     free: Vec<u32>,
@@ -48,20 +48,93 @@ pub(crate) struct Topics {
     pub(crate) unnamed_full: u64,
 }
 
+/// One cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Entry {
+    id: TopicId,
+    /// Window slots that hold it.
+    references: u32,
+    /// Times it stands among the idle: a topic that came to rest again stands there twice.
+    resting: u32,
+    /// When its name was asked for last, ms since the epoch; meaningful while it has none.
+    asked_ms: u64,
+    name: Name,
+}
+
+const _: () = assert!(TOPIC_ENTRY_BYTES == 64, "a line");
+
+/// A name that was told; an empty one was not.
+#[derive(Debug)]
+enum Name {
+    Short(ArrayString<SHORT_BYTES_MAX>),
+    Long(Box<str>),
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::Short(ArrayString::new_const())
+    }
+}
+
+impl From<&str> for Name {
+    fn from(name: &str) -> Self {
+        ArrayString::from(name).map_or_else(|_| Self::Long(name.into()), Self::Short)
+    }
+}
+
+impl Name {
+    #[inline]
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short(name) => name,
+            Self::Long(name) => name,
+        }
+    }
+}
+
 /// Two names share an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Collision;
 
-/// Bytes of one entry of the table, its name apart.
-pub const TOPIC_ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
-/// Bytes of one bucket of it.
-pub const TOPIC_BUCKET_BYTES: usize = size_of::<u32>() + 1;
+/// Words of memory that the places of `topics_max` topics need.
+#[must_use]
+pub fn topics_words(topics_max: usize) -> usize {
+    (topics_max + topics_max / 4).max(LINE_WORDS).next_power_of_two()
+}
 
-impl Topics {
-    pub(crate) fn new(topics_max: usize, secret: u64) -> Self {
+/// Bytes of one topic's entry; only a name longer than 32 bytes takes more.
+pub const TOPIC_ENTRY_BYTES: usize = size_of::<Entry>();
+
+/// Whoever knows the names of topics.
+pub(crate) trait Named {
+    /// The name of a topic, empty while nobody has told it.
+    fn name(&self, id: TopicId) -> &str;
+}
+
+impl<M: Memory> Named for Topics<M> {
+    fn name(&self, id: TopicId) -> &str {
+        Topics::name(self, id)
+    }
+}
+
+impl core::fmt::Debug for dyn Named + '_ {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Named")
+    }
+}
+
+impl<M: Memory> Topics<M> {
+    pub(crate) fn new(topics_max: usize, secret: u64, places: M) -> Self {
+        let (count, words) = (topics_words(topics_max), places.words().len());
+        assert!(words >= count, "places of {topics_max} topics in {words} words");
+        assert!(count <= PLACES_MAX, "{topics_max} topics in one shard");
         let idle_max = (topics_max / 8).max(16);
         Self {
-            places: HashTable::with_capacity(topics_max),
+            places,
+            mask: count - 1,
+            shift: u32::BITS - count.trailing_zeros(),
+            count: 0,
             entries: Vec::with_capacity(topics_max),
             free: Vec::with_capacity(topics_max),
             secret,
@@ -73,10 +146,25 @@ impl Topics {
         }
     }
 
+    /// Asks for the place of a topic ahead of [`Self::fetch`] or its use.
+    #[inline]
+    pub(crate) fn prefetch(&self, id: TopicId) {
+        self.places.prefetch(self.home(self.tag(id)));
+    }
+
+    /// Begins to read the entry of a topic ahead of [`Self::name`]: nobody waits for what it reads,
+    /// so that many are read at once.
+    #[inline]
+    pub(crate) fn fetch(&self, id: TopicId) {
+        let word = self.places.words()[self.home(self.tag(id))];
+        // Most topics lie where they belong; of the others a neighbour's entry is read.
+        black_box(self.entries.get(entry_of(word)).map(|entry| entry.id));
+    }
+
     /// The name of a topic, empty while nobody has told it.
     #[inline]
     pub(crate) fn name(&self, id: TopicId) -> &str {
-        self.entry(id).and_then(|entry| entry.name.as_deref()).unwrap_or("")
+        self.find(id).map_or("", |(_, entry)| self.entries[entry].name.as_str())
     }
 
     /// Whether a name may be told: not when its id belongs to another.
@@ -89,122 +177,131 @@ impl Topics {
 
     /// Keeps a name that was checked; returns whether it was missing.
     pub(crate) fn define(&mut self, id: TopicId, name: &str) -> bool {
-        if let Some(entry) = self.entry_mut(id) {
-            let is_new = entry.name.is_none();
-            let is_idle = entry.references == 0;
-            if is_new {
-                entry.name = Some(name.into());
-                self.name_bytes += name.len();
-            }
-            if is_idle {
-                // Its events are on their way: it must not be the next to be forgotten.
-                self.rest(id);
-            }
-            return is_new;
-        }
-        let is_new = self.insert(id, 0, Some(name.into()));
+        let found = self.find(id).map(|(_, entry)| entry);
+        let Some(at) = found.or_else(|| self.insert(id, 0)) else { return false };
+        let entry = &mut self.entries[at];
+        let is_new = entry.name.as_str().is_empty();
         if is_new {
+            entry.name = name.into();
             self.name_bytes += name.len();
-            self.rest(id);
+        }
+        if entry.references == 0 {
+            // Its events are on their way: it must not be the next to be forgotten.
+            self.rest(at);
         }
         is_new
     }
 
     /// Whether to ask for a name now: it is missing and was not asked for within a second.
     pub(crate) fn ask(&mut self, id: TopicId, now_ms: u64) -> bool {
-        match self.entry_mut(id) {
-            Some(entry) if entry.name.is_none() => {
-                let due = now_ms >= entry.asked_ms.saturating_add(ASK_AGAIN_MS);
-                if due {
-                    entry.asked_ms = now_ms;
-                }
-                due
-            }
-            Some(_) | None => false,
+        let Some((_, at)) = self.find(id) else { return false };
+        let entry = &mut self.entries[at];
+        let due = entry.is_unnamed() && now_ms >= entry.asked_ms.saturating_add(ASK_AGAIN_MS);
+        if due {
+            entry.asked_ms = now_ms;
         }
+        due
     }
 
     /// Whether some window holds the topic and its name is missing.
     pub(crate) fn is_unnamed(&self, id: TopicId) -> bool {
-        self.entry(id).is_some_and(|entry| entry.references > 0 && entry.name.is_none())
+        let found = self.find(id).map(|(_, at)| &self.entries[at]);
+        found.is_some_and(|entry| entry.references > 0 && entry.is_unnamed())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.count
     }
 
     /// The topics that windows hold, how many of them, and the names.
     #[cfg(test)]
     pub(crate) fn held(&self) -> std::collections::BTreeMap<TopicId, (u32, String)> {
-        let held = self.places.iter().map(|&place| &self.entries[place as usize]);
+        let words = self.places.words().iter().filter(|&&word| word != 0);
+        let held = words.map(|&word| &self.entries[entry_of(word)]);
         let held = held.filter(|entry| entry.references > 0);
-        held.map(|entry| {
-            (entry.id, (entry.references, entry.name.as_deref().unwrap_or("").to_owned()))
-        })
-        .collect()
+        held.map(|entry| (entry.id, (entry.references, entry.name.as_str().to_owned()))).collect()
     }
 
-    fn hash(&self, id: TopicId) -> u64 {
-        fmix64(id.0 ^ self.secret)
-    }
-
+    /// The upper half of an id's hash.
     #[inline]
-    fn entry(&self, id: TopicId) -> Option<&Entry> {
-        let place = self.places.find(self.hash(id), |&at| self.entries[at as usize].id == id)?;
-        self.entries.get(*place as usize)
+    fn tag(&self, id: TopicId) -> u32 {
+        tag_of(fmix64(id.0 ^ self.secret))
     }
 
-    fn entry_mut(&mut self, id: TopicId) -> Option<&mut Entry> {
-        let place = self.places.find(self.hash(id), |&at| self.entries[at as usize].id == id)?;
-        self.entries.get_mut(*place as usize)
+    /// The place where a search begins.
+    #[inline]
+    const fn home(&self, tag: u32) -> usize {
+        (tag >> self.shift) as usize
+    }
+
+    /// The place and the entry of a topic.
+    #[inline]
+    fn find(&self, id: TopicId) -> Option<(usize, usize)> {
+        let (words, tag) = (self.places.words(), self.tag(id));
+        let mut place = self.home(tag);
+        loop {
+            let word = words[place];
+            if word == 0 {
+                return None;
+            }
+            let entry = entry_of(word);
+            if tag_of(word) == tag && self.entries[entry].id == id {
+                return Some((place, entry));
+            }
+            place = (place + 1) & self.mask;
+        }
     }
 
     /// Returns whether the topic lacks a name.
     fn open(&mut self, id: TopicId) -> bool {
-        if let Some(entry) = self.entry_mut(id) {
-            entry.references = entry.references.saturating_add(1);
-            return entry.name.is_none();
-        }
-        self.insert(id, 1, None)
+        let Some((_, at)) = self.find(id) else { return self.insert(id, 1).is_some() };
+        let entry = &mut self.entries[at];
+        entry.references = entry.references.saturating_add(1);
+        entry.is_unnamed()
     }
 
     fn close(&mut self, id: TopicId) {
-        if let Some(entry) = self.entry_mut(id) {
-            // A topic that found the table full was never counted when it opened.
-            entry.references = entry.references.saturating_sub(1);
-            if entry.references == 0 {
-                self.rest(id);
-            }
+        let Some((_, at)) = self.find(id) else { return };
+        let entry = &mut self.entries[at];
+        // A topic that found the table full was never counted when it opened.
+        entry.references = entry.references.saturating_sub(1);
+        if entry.references == 0 {
+            self.rest(at);
         }
     }
 
-    fn insert(&mut self, id: TopicId, references: u32, name: Option<Box<str>>) -> bool {
-        if self.places.len() >= self.topics_max && !self.forget_one() {
+    /// Gives a topic that is not there an entry; `None` when the table is full.
+    fn insert(&mut self, id: TopicId, references: u32) -> Option<usize> {
+        if self.count >= self.topics_max && !self.forget_one() {
             self.unnamed_full += 1;
-            return false;
+            return None;
         }
-        let (hash, secret) = (self.hash(id), self.secret);
-        let entry = Entry { id, references, resting: 0, asked_ms: 0, name };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.entries[place as usize] = entry;
-                place
+        let entry = Entry { id, references, ..Entry::default() };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.entries[at as usize] = entry;
+                at
             }
             None => {
                 self.entries.push(entry);
                 u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        let entries = &self.entries;
-        let hasher = |&at: &u32| fmix64(entries[at as usize].id.0 ^ secret);
-        self.places.insert_unique(hash, place, hasher);
-        true
+        let tag = self.tag(id);
+        let mut place = self.home(tag);
+        while self.places.words()[place] != 0 {
+            place = (place + 1) & self.mask;
+        }
+        self.places.words_mut()[place] = u64::from(tag) << 32 | (u64::from(at) + 1);
+        self.count += 1;
+        Some(at as usize)
     }
 
     /// No window holds the topic; the one longest so is forgotten when too many rest.
-    fn rest(&mut self, id: TopicId) {
-        let Some(entry) = self.entry_mut(id) else { return };
+    fn rest(&mut self, at: usize) {
+        let entry = &mut self.entries[at];
         entry.resting += 1;
+        let id = entry.id;
         if self.idle.len() >= self.idle_max {
             self.forget_front();
         }
@@ -221,30 +318,66 @@ impl Topics {
     }
 
     fn forget_front(&mut self) -> bool {
-        let Some(id) = self.idle.pop_front() else { return false };
-        let hash = self.hash(id);
-        let entries = &mut self.entries;
-        let Ok(found) = self.places.find_entry(hash, |&at| entries[at as usize].id == id) else {
+        let Some((place, at)) = self.idle.pop_front().and_then(|id| self.find(id)) else {
             return false;
         };
-        let entry = &mut entries[*found.get() as usize];
+        let entry = &mut self.entries[at];
         entry.resting -= 1;
         if entry.references > 0 || entry.resting > 0 {
             return false;
         }
-        self.name_bytes -= entry.name.take().map_or(0, |name| name.len());
-        self.free.push(found.remove().0);
+        self.name_bytes -= std::mem::take(&mut entry.name).as_str().len();
+        self.free.push(u32::try_from(at).unwrap_or(u32::MAX));
+        self.count -= 1;
+        self.close_gap(place);
         true
+    }
+
+    /// Backward-shift deletion, as in the index of tenants: no tombstones.
+    fn close_gap(&mut self, mut gap: usize) {
+        let mut at = gap;
+        loop {
+            at = (at + 1) & self.mask;
+            let word = self.places.words()[at];
+            if word == 0 {
+                break;
+            }
+            let reach = at.wrapping_sub(self.home(tag_of(word))) & self.mask;
+            if reach >= (at.wrapping_sub(gap) & self.mask) {
+                self.places.words_mut()[gap] = word;
+                gap = at;
+            }
+        }
+        self.places.words_mut()[gap] = 0;
     }
 }
 
+impl Entry {
+    #[inline]
+    fn is_unnamed(&self) -> bool {
+        self.name.as_str().is_empty()
+    }
+}
+
+/// The upper half.
+#[inline]
+const fn tag_of(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+/// The entry that a place names; an empty place names none that exists.
+#[inline]
+const fn entry_of(word: u64) -> usize {
+    (word as u32).wrapping_sub(1) as usize
+}
+
 /// Hears from windows which topics they hold, and notes the nameless.
-pub(crate) struct TopicRefs<'a> {
-    pub(crate) topics: &'a mut Topics,
+pub(crate) struct TopicRefs<'a, M> {
+    pub(crate) topics: &'a mut Topics<M>,
     pub(crate) unnamed: &'a mut Vec<TopicId>,
 }
 
-impl TopicSink for TopicRefs<'_> {
+impl<M: Memory> TopicSink for TopicRefs<'_, M> {
     fn opened(&mut self, topic: TopicId) {
         if self.topics.open(topic) && self.unnamed.len() < UNNAMED_PER_CALL_MAX {
             self.unnamed.push(topic);
@@ -256,6 +389,9 @@ impl TopicSink for TopicRefs<'_> {
     }
 }
 
+/// Bytes of the longest name that lies in its entry.
+const SHORT_BYTES_MAX: usize = 32;
+const PLACES_MAX: usize = 1 << 31;
 const ASK_AGAIN_MS: u64 = 1_000;
 /// What one call can find nameless; the tick asks for the rest.
 const UNNAMED_PER_CALL_MAX: usize = trendsrv_proto::limits::NAMES_PER_FRAME_MAX;
@@ -263,10 +399,15 @@ const UNNAMED_PER_CALL_MAX: usize = trendsrv_proto::limits::NAMES_PER_FRAME_MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::HeapMemory;
+
+    fn table(topics_max: usize) -> Topics<HeapMemory> {
+        Topics::new(topics_max, 3, HeapMemory::new(topics_words(topics_max)))
+    }
 
     #[test]
     fn keeps_names_in_use_and_forgets_the_longest_idle() {
-        let mut topics = Topics::new(16, 3);
+        let mut topics = table(16);
         let names: Vec<_> = (0..16).map(|i| format!("topic-{i}")).collect();
         for name in &names {
             topics.define(TopicId::of(name), name);
@@ -284,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_topic_that_came_to_rest_again_is_not_forgotten_for_its_first_rest() {
-        let mut topics = Topics::new(128, 3);
+        let mut topics = table(128);
         let of = |i: usize| TopicId::of(&format!("topic-{i}"));
         topics.define(of(0), "topic-0");
         for i in 1..16 {
@@ -309,7 +450,7 @@ mod tests {
 
     #[test]
     fn asks_once_a_second_until_told() {
-        let mut topics = Topics::new(16, 3);
+        let mut topics = table(16);
         let id = TopicId::of("a");
         topics.open(id);
         assert!(topics.ask(id, 5_000));

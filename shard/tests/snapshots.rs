@@ -13,7 +13,7 @@ use trendsrv_shard::log::{LogSpace, LogStart};
 use trendsrv_shard::snapshot::{SnapshotError, check_marks, check_vnode};
 use trendsrv_shard::{
     Ask, Effects, Grid, HeapMemory, Lane, Programs, Sequence, Shard, ShardConfig, Slot, Summary,
-    Text, TextPart, Texts, Told, WindowConfig, index_words,
+    Text, TextPart, Texts, Told, WindowConfig, index_words, topics_words,
 };
 
 /// Every word is a topic; it counts the texts of each tenant, which is its private state.
@@ -117,7 +117,8 @@ impl World {
         let bytes = windows.memory_bytes(self.spare_chunks * windows.chunk_bytes());
         let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
         let index = HeapMemory::new(index_words(config.tenants_max));
-        Shard::new(config, &windows, memory, index, Counting::default()).unwrap()
+        let names = HeapMemory::new(topics_words(config.topics_max));
+        Shard::new(config, &windows, memory, index, names, Counting::default()).unwrap()
     }
 
     /// A shard after these steps, with the time and the last number.

@@ -18,7 +18,7 @@ use trendsrv_server::node::{MeshMail, Node, NodeConfig, PeerId, Vnodes};
 use trendsrv_server::store::StoreError;
 use trendsrv_shard::{
     Grid, HeapMemory, SAMPLE_BYTES_MAX_DEFAULT, Shard, ShardConfig, Trending, WindowConfig,
-    index_words,
+    index_words, topics_words,
 };
 
 pub(crate) type SimShard = Shard<Trending, HeapMemory>;
@@ -300,8 +300,10 @@ pub(crate) fn shard_of(plan: &Plan, grid: Grid, secret: u64) -> SimShard {
     let bytes = windows.memory_bytes(16 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).expect("small") / 8);
     let index = HeapMemory::new(index_words(config.tenants_max));
+    let names = HeapMemory::new(topics_words(config.topics_max));
     let programs = Trending { recent_ms: 10_000, window_ms: plan.window_ms };
-    Shard::new(config, &windows, memory, index, programs).expect("the memory holds the tenants")
+    Shard::new(config, &windows, memory, index, names, programs)
+        .expect("the memory holds the tenants")
 }
 
 fn number(index: usize) -> u32 {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use trendsrv_shard::log::BATCH_BYTES;
 use trendsrv_shard::{
     EARLY_MAX_DEFAULT, GIVEN_UP_BYTES, MARK_BYTES, SAMPLE_BYTES_MAX_DEFAULT, TENANT_RECORD_BYTES,
-    TOPIC_BUCKET_BYTES, TOPIC_ENTRY_BYTES, index_words,
+    TOPIC_ENTRY_BYTES, index_words, topics_words,
 };
 
 use super::limits::{
@@ -65,8 +65,7 @@ impl MemoryPlan {
         let windows = line("windows", tenants as u64, window_bytes);
         let tenant_bytes = tenants * (TENANT_RECORD_BYTES + 2 * NAME_BYTES_TYPICAL + TREE_BYTES)
             + index_words(tenants) * 8;
-        let topic_bytes = buckets(topics) * TOPIC_BUCKET_BYTES
-            + topics * (TOPIC_ENTRY_BYTES + NAME_BYTES_TYPICAL);
+        let topic_bytes = topics_words(topics) * 8 + topics * TOPIC_ENTRY_BYTES;
         let producer_bytes = buckets(config.producers_max) * MARK_BYTES + GIVEN_UP_BYTES;
         let table =
             |what, max: usize, bytes: usize| Line { what, max: max as u64, bytes: bytes as u64 };

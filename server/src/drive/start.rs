@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trendsrv_proto::ShardAddress;
 use trendsrv_shard::{
-    EARLY_MAX_DEFAULT, SAMPLE_BYTES_MAX_DEFAULT, Shard, ShardConfig, index_words,
+    EARLY_MAX_DEFAULT, SAMPLE_BYTES_MAX_DEFAULT, Shard, ShardConfig, index_words, topics_words,
 };
 use trendsrv_wasm_host::Host;
 
@@ -234,9 +234,10 @@ fn make_shard(
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let windows = HugeMemory::new(bytes(config.window_bytes_per_shard()))?;
     let index = HugeMemory::new(index_words(shard_config.tenants_max) * 8)?;
+    let names = HugeMemory::new(topics_words(shard_config.topics_max) * 8)?;
     let host = programs.into_host(shard_config.tenants_max, &shard_config.grid)?;
     let window_config = config.window_config(secret);
-    Ok(Shard::new(shard_config, &window_config, windows, index, host)?)
+    Ok(Shard::new(shard_config, &window_config, windows, index, names, host)?)
 }
 
 /// Between two words about a recovery.

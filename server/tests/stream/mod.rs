@@ -23,7 +23,9 @@ use trendsrv_proto::{
     ShardAddress, Split, Subscribe, TenantId, TextEvent, TextWriter, TopicId, encode_events, split,
 };
 use trendsrv_server::node::{Node, NodeConfig, PeerId, Vnodes};
-use trendsrv_shard::{Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words};
+use trendsrv_shard::{
+    Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words, topics_words,
+};
 
 const START_MS: u64 = 1_442_016_000_500;
 /// Less than the window, so that nothing of the calm client's leaves it.
@@ -410,9 +412,10 @@ fn node(shard: u16) -> Node<Trending, HeapMemory> {
     let bytes = windows.memory_bytes(windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).expect("small") / 8);
     let index = HeapMemory::new(index_words(TENANTS_MAX));
+    let names = HeapMemory::new(topics_words(config.topics_max));
     let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
     let shard_made =
-        Shard::new(config, &windows, memory, index, programs).expect("the memory fits");
+        Shard::new(config, &windows, memory, index, names, programs).expect("the memory fits");
     let address = ShardAddress::new(([127, 0, 0, 1], 7_171).into());
     let node_config = NodeConfig {
         shard,

@@ -5,6 +5,7 @@ use crate::grid::Grid;
 use crate::memory::HeapMemory;
 use crate::shard::{Origin, Part, Shard};
 use crate::tenants::{Slot, index_words};
+use crate::topics::topics_words;
 use crate::trending::Trending;
 use crate::window::WindowConfig;
 use crate::{ShardConfig, TextPart};
@@ -36,7 +37,9 @@ fn shard(secret: u64) -> Shard<Trending, HeapMemory> {
     let bytes = windows.memory_bytes(32 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
     let programs = Trending { recent_ms: 10_000, window_ms: 10_000 };
-    Shard::new(config, &windows, memory, HeapMemory::new(index_words(64)), programs).unwrap()
+    let index = HeapMemory::new(index_words(64));
+    let names = HeapMemory::new(topics_words(config.topics_max));
+    Shard::new(config, &windows, memory, index, names, programs).unwrap()
 }
 
 /// Topics of three kinds in windows of many tenants: named, nameless, and found in texts.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use trendsrv_proto::{Clock, EventRecord, NameKind, Rank, Span, TenantId, TopicId};
 use trendsrv_shard::{
     Ask, Counted, Effect, Effects, Grid, HeapMemory, Lane, Origin, Part, Programs, Refused,
-    ReplyTo, Sequence, Shard, ShardConfig, Trending, WindowConfig, index_words,
+    ReplyTo, Sequence, Shard, ShardConfig, Trending, WindowConfig, index_words, topics_words,
 };
 
 /// Start of every test: a millisecond in the middle of a pane.
@@ -65,7 +65,8 @@ pub fn shard_with<P: Programs>(config: ShardConfig, programs: P) -> Shard<P, Hea
     let bytes = windows.memory_bytes(32 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
     let index = HeapMemory::new(index_words(config.tenants_max));
-    Shard::new(config, &windows, memory, index, programs).unwrap()
+    let names = HeapMemory::new(topics_words(config.topics_max));
+    Shard::new(config, &windows, memory, index, names, programs).unwrap()
 }
 
 pub fn shard(clock: Clock, tenants_max: usize) -> Shard<Trending, HeapMemory> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use trendsrv_proto::{Clock, EventRecord, Kind, NameKind, Rank, Span, TenantId, TopicId};
 use trendsrv_shard::{
     Ask, Effect, Effects, Grid, HeapMemory, Origin, Part, Programs, ReplyTo, Shard, ShardConfig,
-    Text, TextPart, Trending, WindowConfig, index_words,
+    Text, TextPart, Trending, WindowConfig, index_words, topics_words,
 };
 use trendsrv_wasm_host::{Host, HostConfig, Program, SHIPPED, ShardEngine, compile};
 
@@ -154,7 +154,9 @@ pub fn shard_with<P: Programs>(programs: P) -> Shard<P, HeapMemory> {
     };
     let bytes = windows.memory_bytes(32 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
-    Shard::new(config, &windows, memory, HeapMemory::new(index_words(256)), programs).unwrap()
+    let index = HeapMemory::new(index_words(256));
+    let names = HeapMemory::new(topics_words(config.topics_max));
+    Shard::new(config, &windows, memory, index, names, programs).unwrap()
 }
 
 pub fn twin() -> Shard<Trending, HeapMemory> {

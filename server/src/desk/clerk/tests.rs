@@ -4,7 +4,9 @@ use super::*;
 use crate::desk::mail::{Grant, Name, TenantsMail};
 use tokio::sync::oneshot;
 use trendsrv_proto::{Clock, Rank, Span, TenantId, TopicId};
-use trendsrv_shard::{Grid, HeapMemory, ShardConfig, Trending, WindowConfig, index_words};
+use trendsrv_shard::{
+    Grid, HeapMemory, ShardConfig, Trending, WindowConfig, index_words, topics_words,
+};
 
 const NOW_MS: u64 = 1_442_016_000_500;
 
@@ -28,7 +30,8 @@ fn shard() -> TestShard {
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
     let programs = Trending { recent_ms: 10_000, window_ms: 60_000 };
     let index = HeapMemory::new(index_words(config.tenants_max));
-    Shard::new(config, &windows, memory, index, programs).unwrap()
+    let names = HeapMemory::new(topics_words(config.topics_max));
+    Shard::new(config, &windows, memory, index, names, programs).unwrap()
 }
 
 /// Events of `(tenant, topic, weight, ms before now)`, on lines 1, 2, ...

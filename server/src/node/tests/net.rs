@@ -10,7 +10,9 @@ use trendsrv_proto::{
     Welcome, encode_define, encode_events, split,
 };
 use trendsrv_shard::log::LogStart;
-use trendsrv_shard::{Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words};
+use trendsrv_shard::{
+    Grid, HeapMemory, Shard, ShardConfig, Trending, WindowConfig, index_words, topics_words,
+};
 
 pub(super) const START_MS: u64 = 1_442_016_000_500;
 const WINDOW_MS: u64 = 320_000;
@@ -313,8 +315,9 @@ fn shard_of(room: Room) -> Shard<Trending, HeapMemory> {
     let bytes = windows.memory_bytes(4 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
     let index = HeapMemory::new(index_words(room.tenants_max));
+    let names = HeapMemory::new(topics_words(config.topics_max));
     let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
-    Shard::new(config, &windows, memory, index, programs).unwrap()
+    Shard::new(config, &windows, memory, index, names, programs).unwrap()
 }
 
 fn config_of(shard: usize, shards: usize) -> NodeConfig {

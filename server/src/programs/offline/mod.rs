@@ -24,7 +24,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use trendsrv_proto::{Clock, EventRecord, NameKind, Rank, Span, TenantId, TopicId};
 use trendsrv_shard::{
-    Counted, Effect, Effects, HeapMemory, Origin, Part, ReplyTo, Shard, Text, TextPart, index_words,
+    Counted, Effect, Effects, HeapMemory, Origin, Part, ReplyTo, Shard, Text, TextPart,
+    index_words, topics_words,
 };
 use trendsrv_wasm_host::Host;
 
@@ -107,10 +108,11 @@ impl<'a> Trial<'a> {
         let shard_config = crate::drive::shard_config(config, [0; 2]);
         let host = programs.into_host(shard_config.tenants_max, &shard_config.grid)?;
         let words = usize::try_from(config.window_bytes_per_shard() / 8)?;
-        let (windows, index) =
-            (HeapMemory::new(words), HeapMemory::new(index_words(shard_config.tenants_max)));
+        let windows = HeapMemory::new(words);
+        let index = HeapMemory::new(index_words(shard_config.tenants_max));
+        let names = HeapMemory::new(topics_words(shard_config.topics_max));
         let window_config = config.window_config([0; 2]);
-        let shard = Shard::new(shard_config, &window_config, windows, index, host)?;
+        let shard = Shard::new(shard_config, &window_config, windows, index, names, host)?;
         Ok(Self {
             args,
             shard,

@@ -14,7 +14,7 @@ use trendsrv_proto::{Clock, EventRecord, NameKind, Rank, Span, TenantId, TopicId
 use trendsrv_shard::log::LogSpace;
 use trendsrv_shard::{
     Ask, Effect, Effects, Grid, HeapMemory, Lane, Origin, Part, ReplyTo, Sequence, Shard,
-    ShardConfig, Trending, WindowConfig, index_words,
+    ShardConfig, Trending, WindowConfig, index_words, topics_words,
 };
 
 pub(crate) type TestShard = Shard<Trending, HeapMemory>;
@@ -84,8 +84,9 @@ pub(crate) fn new_shard_of(tenants_max: u32) -> TestShard {
     let bytes = windows.memory_bytes(64 * windows.chunk_bytes());
     let memory = HeapMemory::new(usize::try_from(bytes).unwrap() / 8);
     let index = HeapMemory::new(index_words(slots));
+    let names = HeapMemory::new(topics_words(config.topics_max));
     let programs = Trending { recent_ms: 10_000, window_ms: WINDOW_MS };
-    Shard::new(config, &windows, memory, index, programs).unwrap()
+    Shard::new(config, &windows, memory, index, names, programs).unwrap()
 }
 
 fn topic_of(part: u64) -> TopicId {

@@ -11,6 +11,7 @@ use trendsrv_shard::log::LogStart;
 use trendsrv_shard::{
     Counted, Effect, Effects, Grid, HeapMemory, Lane, Memory, Origin, Part, Programs, ReplyTo,
     Sequence, Shard, ShardConfig, Slot, Summary, Texts, Told, Trending, WindowConfig, index_words,
+    topics_words,
 };
 
 /// The shard and where it stands.
@@ -47,8 +48,9 @@ impl Bed {
         };
         let programs = Ticking(Trending { recent_ms: 10_000, window_ms: WINDOW_MS });
         let index = Lines(HeapMemory::new(index_words(config.tenants_max)));
+        let names = Lines(HeapMemory::new(topics_words(config.topics_max)));
         let memory = Lines(HeapMemory::new(words));
-        let shard = Shard::new(config, &windows, memory, index, programs);
+        let shard = Shard::new(config, &windows, memory, index, names, programs);
         let mut bed = Self {
             shard: shard.expect("memory for every tenant"),
             now_ms: START_MS,
