@@ -54,6 +54,8 @@ pub(crate) const CRASH_PRODUCERS_MAX: i64 = 12;
 pub(crate) const CRASH_IN_FLIGHT_MAX: u64 = 20_000;
 /// Questions without an answer on each connection that refreshes all tenants.
 pub(crate) const REFRESH_IN_FLIGHT_MAX: usize = 1_024;
+/// So many may wait for an answer although events go on; more when there are many tenants.
+pub(crate) const REFRESH_WAITING_MIN: usize = 64;
 /// They leave in steps of so many nanoseconds: a frame a write would cost the server more to
 /// receive than to answer.
 pub(crate) const REFRESH_STEP_NS: u64 = 1_000_000;

@@ -46,6 +46,7 @@ mod report;
 mod run;
 mod sample;
 mod scenario;
+mod schedule;
 mod server;
 mod sides;
 #[allow(dead_code, reason = "filled in by the systems under way")]
