@@ -36,6 +36,9 @@ pub(crate) const WATCH_MS: u64 = 50;
 pub(crate) const HOSTILE_MAX: usize = 100_000;
 /// Hostile programs of a scenario.
 pub(crate) const HOSTILE_PROGRAMS_MAX: usize = 16;
+/// How often the removal of a folder is tried, and the pause between two attempts.
+pub(crate) const REMOVALS_MAX: u32 = 50;
+pub(crate) const REMOVAL_PAUSE_MS: u64 = 10;
 /// How long a GET may take.
 pub(crate) const GET_MS_MAX: u64 = 5_000;
 /// How long a PUT may take: a program is compiled meanwhile.
