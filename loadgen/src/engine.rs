@@ -9,6 +9,7 @@
 //! Paced load is open loop: frame `n` of a connection has its intended time whatever happened
 //! before it, and waits its turn when the server is slow; its latency counts from that time.
 //! Saturated load admits a frame whenever credit and socket take one; its time is that moment.
+//! Where all tenants are refreshed meanwhile, it admits none while the answers are behind.
 
 use crate::lane::Lane;
 use crate::limits::{DRAIN_MS_MAX, PROGRAMS_MS_MAX};
@@ -182,7 +183,7 @@ impl Engine<'_> {
                 self.bar.set_position(now_ns / 1_000_000);
                 bar_ns = now_ns + 250_000_000;
             }
-            if now_ns < plan.end_ns {
+            if now_ns < plan.end_ns && self.may_release(began_with.is_some()) {
                 self.release(now_ns, &plan, &mut frames);
             }
             for (index, lane) in self.lanes.iter_mut().enumerate() {
@@ -236,6 +237,14 @@ impl Engine<'_> {
             self.mark_ready(ready);
         }
         Ok(())
+    }
+
+    /// Whether events may go: once every tenant is there, as many as it takes are as many as leave
+    /// the time to answer all questions.
+    fn may_release(&self, all_there: bool) -> bool {
+        let waits = self.scenario.rate == 0 && all_there;
+        let refresher = self.refresher.as_ref().filter(|_| waits);
+        refresher.is_none_or(Refresher::is_on_schedule)
     }
 
     /// Admits the frames that are due, or as many as are taken.

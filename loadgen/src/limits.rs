@@ -36,6 +36,9 @@ pub(crate) const WATCH_MS: u64 = 50;
 pub(crate) const HOSTILE_MAX: usize = 100_000;
 /// Hostile programs of a scenario.
 pub(crate) const HOSTILE_PROGRAMS_MAX: usize = 16;
+/// How often the removal of a folder is tried, and the pause between two attempts.
+pub(crate) const REMOVALS_MAX: u32 = 50;
+pub(crate) const REMOVAL_PAUSE_MS: u64 = 10;
 /// How long a GET may take.
 pub(crate) const GET_MS_MAX: u64 = 5_000;
 /// How long a PUT may take: a program is compiled meanwhile.
@@ -54,6 +57,8 @@ pub(crate) const CRASH_PRODUCERS_MAX: i64 = 12;
 pub(crate) const CRASH_IN_FLIGHT_MAX: u64 = 20_000;
 /// Questions without an answer on each connection that refreshes all tenants.
 pub(crate) const REFRESH_IN_FLIGHT_MAX: usize = 1_024;
+/// So many may wait for an answer although events go on; more when there are many tenants.
+pub(crate) const REFRESH_WAITING_MIN: usize = 64;
 /// They leave in steps of so many nanoseconds: a frame a write would cost the server more to
 /// receive than to answer.
 pub(crate) const REFRESH_STEP_NS: u64 = 1_000_000;

@@ -19,6 +19,8 @@ mod crash;
 mod curves;
 mod disk;
 mod durability;
+#[expect(clippy::disallowed_types, reason = "no shard: the thread that ends all meets the others")]
+mod ending;
 mod engine;
 mod exact;
 mod hostile;
@@ -46,6 +48,7 @@ mod report;
 mod run;
 mod sample;
 mod scenario;
+mod schedule;
 mod server;
 mod sides;
 #[allow(dead_code, reason = "filled in by the systems under way")]
@@ -85,17 +88,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Replay(args) => replay::replay(&args).map(|()| true),
-        Command::Crash(args) => crash::crash(&args),
-        Command::Curves(args) => curves::curves(&args).map(|()| true),
-        Command::Naive(args) => naive::naive(&args).map(|()| true),
-        Command::Compare(args) => compare::compare(&args),
-        Command::Report { folders } => report::compare(&folders).map(|text| {
-            print!("{text}");
-            true
-        }),
+    let command = Cli::parse().command;
+    let done = match command.leaves_something() {
+        true => ending::wait_for_signals().and_then(|()| command.run()),
+        false => command.run(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -103,6 +99,33 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("loadgen: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    /// Whether a signal would leave processes or folders behind. The foil has none, and ends in its
+    /// own way.
+    const fn leaves_something(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Crash(_) | Self::Curves(_) | Self::Compare(_) => true,
+            Self::Replay(_) | Self::Naive(_) | Self::Report { .. } => false,
+        }
+    }
+
+    /// Does it; returns whether its verdict holds.
+    fn run(self) -> anyhow::Result<bool> {
+        match self {
+            Self::Run(args) => run::run(&args),
+            Self::Replay(args) => replay::replay(&args).map(|()| true),
+            Self::Crash(args) => crash::crash(&args),
+            Self::Curves(args) => curves::curves(&args).map(|()| true),
+            Self::Naive(args) => naive::naive(&args).map(|()| true),
+            Self::Compare(args) => compare::compare(&args),
+            Self::Report { folders } => report::compare(&folders).map(|text| {
+                print!("{text}");
+                true
+            }),
         }
     }
 }

@@ -8,10 +8,11 @@
 //!                                   server over the same folder, --default-program observe-pass
 //! ```
 
+use crate::ending::Temporary;
 use crate::http;
 use crate::limits::PROGRAM_BYTES_MAX;
 use anyhow::{Context as _, bail};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the tenants of a run run.
@@ -105,7 +106,7 @@ fn put(http: &str, path: &str, body: &[u8]) -> anyhow::Result<()> {
 
 /// A folder for a server's programs, gone at the end.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(Temporary);
 
 impl Folder {
     /// A new one among the temporary files.
@@ -119,21 +120,13 @@ impl Folder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("loadgen-{}-{count}", std::process::id());
         let path = parent.join(name);
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Self(path))
+        let what = format!("cannot make the folder {}", path.display());
+        Temporary::make(path).map(Self).context(what)
     }
 
     /// Where.
     pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What stays of a folder of temporary files harms nobody.
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 

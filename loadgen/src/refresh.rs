@@ -8,12 +8,13 @@
 //!
 //! One connection to each shard, which asks for that shard's tenants only; answers may come in any
 //! order. A server that is too slow for the period gets the next round as soon as it has answered
-//! the last; so the shortest period measures how fast a round can be.
+//! the last; so the shortest period measures how fast a round can be. When what is due is for
+//! [`crate::schedule`] to say.
 
-use crate::limits::{REFRESH_IN_FLIGHT_MAX, REFRESH_STEP_NS};
+use crate::limits::REFRESH_IN_FLIGHT_MAX;
 use crate::probe::Now;
-use crate::process::float;
 use crate::report::Refresh;
+use crate::schedule::{List, Reply, Schedule};
 use crate::wire::{greet, take};
 use anyhow::{Context as _, bail};
 use mio::net::TcpStream;
@@ -28,26 +29,7 @@ use trendsrv_proto::{
 #[derive(Debug)]
 pub(crate) struct Refresher {
     askers: Vec<Asker>,
-    tenants: usize,
-    period_ns: u64,
-    /// When the next round begins, if the last one has been answered by then.
-    due_ns: u64,
-    round: Option<Round>,
-    /// Rounds that have begun; the tag of the newest one's questions.
-    begun: u32,
-    /// Lengths of the rounds that began in the measurement and were finished.
-    lengths_ns: Vec<u64>,
-    answered: u64,
-    refused: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Round {
-    began_ns: u64,
-    /// How long its questions are spread over.
-    span_ns: u64,
-    measured: bool,
-    unanswered: usize,
+    schedule: Schedule,
 }
 
 /// The connection to one shard.
@@ -55,21 +37,11 @@ struct Round {
 struct Asker {
     stream: TcpStream,
     tenants: Vec<TenantId>,
-    /// How many of them were asked for in the newest round.
-    asked: usize,
-    in_flight: usize,
+    list: List,
     outbox: Vec<u8>,
     inbox: Vec<u8>,
     readable: bool,
     writable: bool,
-}
-
-/// What an answer was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reply {
-    Answer,
-    /// Too busy to answer.
-    Refused,
 }
 
 impl Refresher {
@@ -87,27 +59,15 @@ impl Refresher {
             registry.register(&mut stream, Token(first.0 + index), interest)?;
             askers.push(Asker {
                 stream,
-                // Nothing is asked before the first round.
-                asked: tenants.len(),
+                list: List::new(tenants.len()),
                 tenants,
-                in_flight: 0,
                 outbox: Vec::new(),
                 inbox,
                 readable: true,
                 writable: true,
             });
         }
-        Ok(Self {
-            askers,
-            tenants,
-            period_ns: u64::from(period_ms) * 1_000_000,
-            due_ns: 0,
-            round: None,
-            begun: 0,
-            lengths_ns: Vec::new(),
-            answered: 0,
-            refused: 0,
-        })
+        Ok(Self { askers, schedule: Schedule::new(tenants, period_ms) })
     }
 
     /// Notes that a shard's connection can be read or written.
@@ -120,100 +80,48 @@ impl Refresher {
 
     /// Whether no question waits for its answer.
     pub(crate) fn is_idle(&self) -> bool {
-        self.askers.iter().all(|asker| asker.in_flight == 0)
+        self.askers.iter().all(|asker| asker.list.in_flight == 0)
     }
 
-    /// Asks what is due and takes the answers that came.
+    /// Whether all that was due has been asked, and few questions wait for their answers.
+    pub(crate) fn is_on_schedule(&self) -> bool {
+        self.schedule.is_on_schedule(self.askers.iter().map(|asker| asker.list))
+    }
+
+    /// Takes the answers that came and asks what is due: in this order, so that a place that an
+    /// answer leaves is not empty until the next turn.
     pub(crate) fn drive(&mut self, now: Now, scratch: &mut [u8]) -> anyhow::Result<()> {
-        if now.active {
-            self.begin_round(now);
-            self.ask(now.ns);
-        }
-        for index in 0..self.askers.len() {
-            let asker = &mut self.askers[index];
-            asker.write()?;
+        for asker in &mut self.askers {
             asker.read(scratch)?;
             for (tag, reply) in asker.replies()? {
-                self.note(now, tag, reply)?;
+                self.schedule.note(now, tag, reply)?;
             }
+        }
+        let begins = now.active && self.schedule.turn(now);
+        for asker in &mut self.askers {
+            if begins {
+                asker.list.restart();
+            }
+            if now.active {
+                asker.ask(&self.schedule);
+            }
+            asker.write()?;
         }
         Ok(())
     }
 
     /// What became of the rounds.
-    pub(crate) fn report(mut self) -> Refresh {
-        self.lengths_ns.sort_unstable();
-        let seconds = |ns: Option<&u64>| ns.map_or(0.0, |ns| float(*ns) / 1e9);
-        Refresh {
-            tenants: self.tenants as u64,
-            rounds: self.lengths_ns.len() as u64,
-            answers: self.answered,
-            refused: self.refused,
-            seconds_p50: seconds(self.lengths_ns.get(self.lengths_ns.len() / 2)),
-            seconds_max: seconds(self.lengths_ns.last()),
-            cpu_ns: 0,
-        }
-    }
-
-    /// A round begins when it is due and the one before has been answered.
-    fn begin_round(&mut self, now: Now) {
-        if self.round.is_some() || now.ns < self.due_ns {
-            return;
-        }
-        // A little delay is made up for within the round, more is not.
-        let late = now.ns - self.due_ns > self.period_ns / 2;
-        self.due_ns = if late { now.ns } else { self.due_ns } + self.period_ns;
-        self.begun += 1;
-        self.round = Some(Round {
-            began_ns: now.ns,
-            span_ns: self.due_ns - now.ns,
-            measured: now.measured,
-            unanswered: self.tenants,
-        });
-        for asker in &mut self.askers {
-            asker.asked = 0;
-        }
-    }
-
-    /// Asks the part of the round whose time has come.
-    fn ask(&mut self, now_ns: u64) {
-        let Some(round) = self.round else { return };
-        let steps = (now_ns - round.began_ns) / REFRESH_STEP_NS + 1;
-        for asker in &mut self.askers {
-            asker.ask(self.begun, (steps * REFRESH_STEP_NS, round.span_ns));
-        }
-    }
-
-    fn note(&mut self, now: Now, tag: u32, reply: Reply) -> anyhow::Result<()> {
-        let round = self.round.as_mut().filter(|_| tag == self.begun);
-        let round = round.with_context(|| format!("an answer to round {tag}, which has ended"))?;
-        round.unanswered = round.unanswered.saturating_sub(1);
-        let counted = match reply {
-            Reply::Answer => &mut self.answered,
-            Reply::Refused => &mut self.refused,
-        };
-        *counted += u64::from(now.measured);
-        if round.unanswered == 0 {
-            if round.measured {
-                self.lengths_ns.push(now.ns.saturating_sub(round.began_ns));
-            }
-            self.round = None;
-        }
-        Ok(())
+    pub(crate) fn report(self) -> Refresh {
+        self.schedule.report()
     }
 }
 
 impl Asker {
-    /// Asks so far into the list as so much of the span goes, as far as answers keep up.
-    fn ask(&mut self, round: u32, (passed_ns, span_ns): (u64, u64)) {
-        let all = self.tenants.len();
-        let due = u128::from(passed_ns) * all as u128 / u128::from(span_ns);
-        let due = usize::try_from(due).map_or(all, |due| due.min(all));
-        while self.asked < due && self.in_flight < REFRESH_IN_FLIGHT_MAX {
-            Query::new(self.tenants[self.asked], None, 10, Rank::Count)
-                .encode(&mut self.outbox, round);
-            self.asked += 1;
-            self.in_flight += 1;
+    /// Asks what is due, as far as answers keep up.
+    fn ask(&mut self, schedule: &Schedule) {
+        while let Some(index) = schedule.next(&mut self.list, REFRESH_IN_FLIGHT_MAX) {
+            Query::new(self.tenants[index], None, 10, Rank::Count)
+                .encode(&mut self.outbox, schedule.round());
         }
     }
 
@@ -269,7 +177,7 @@ impl Asker {
             }
         }
         self.inbox.drain(..at);
-        self.in_flight = self.in_flight.saturating_sub(replies.len());
+        self.list.in_flight = self.list.in_flight.saturating_sub(replies.len());
         Ok(replies)
     }
 }
@@ -343,7 +251,7 @@ mod tests {
             }
             refresher.drive(now, &mut scratch).unwrap();
         };
-        while refresher.lengths_ns.len() < rounds {
+        while refresher.schedule.finished() < rounds {
             turn(refresher, true);
         }
         while !refresher.is_idle() {
@@ -362,7 +270,7 @@ mod tests {
         let shards = all.iter().map(|((address, _), of)| (*address, of.clone())).collect();
         let mut refresher = Refresher::connect(shards, 20, (poll.registry(), Token(7))).unwrap();
         drive(&mut refresher, 2);
-        let (begun, report) = (refresher.begun as usize, refresher.report());
+        let (begun, report) = (refresher.schedule.round() as usize, refresher.report());
         assert_eq!((report.tenants, report.refused), (5_000, 0));
         assert!(report.rounds >= 2 && report.answers >= 10_000, "{report:?}");
         // A round that began late is spread over half of the period at least: ten steps.
@@ -385,25 +293,6 @@ mod tests {
         drive(&mut refresher, 3);
         let report = refresher.report();
         assert!(report.refused >= 3 && report.answers == 9 * report.refused, "{report:?}");
-        server.join().unwrap();
-    }
-
-    #[test]
-    fn a_round_that_is_late_is_not_caught_up_with() {
-        let poll = Poll::new().unwrap();
-        let (address, server) = shard(None);
-        let shards = vec![(address, tenants(4, 1, 0))];
-        let mut refresher = Refresher::connect(shards, 10, (poll.registry(), Token(7))).unwrap();
-        let at = |ms: u64| Now { ns: ms * 1_000_000, wall_ms: ms, active: true, measured: true };
-        let mut began = Vec::new();
-        for ms in [100, 105, 110, 115, 170, 175, 180] {
-            refresher.begin_round(at(ms));
-            // It has been answered when the next turn comes.
-            refresher.round = None;
-            began.push(refresher.begun);
-        }
-        assert_eq!(began, [1, 1, 2, 2, 3, 3, 4]);
-        drop(refresher);
         server.join().unwrap();
     }
 }

@@ -6,6 +6,7 @@ use crate::census::Census;
 use crate::compare::Comparison;
 use crate::latency::{Latency, Percentiles};
 use crate::process::{Counters, Machine, Used, float};
+use crate::scenario::Scenario;
 use crate::sides::Compared;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -61,7 +62,32 @@ pub(crate) struct Refresh {
     pub(crate) cpu_ns: u64,
 }
 
+/// How often all tenants were asked for, and how often they were to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rounds {
+    pub(crate) done: u64,
+    pub(crate) due: f64,
+}
+
+impl Rounds {
+    /// Whether as many were done as can be asked of a measurement, which cuts one.
+    pub(crate) fn are_held(self) -> bool {
+        float(self.done) >= 0.95 * self.due - 1.0
+    }
+}
+
+impl std::fmt::Display for Rounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "asked all tenants {} times of {:.0}", self.done, self.due)
+    }
+}
+
 impl Refresh {
+    /// How often it asked in `seconds`, where it was to each `period_ms`.
+    pub(crate) fn rounds(&self, seconds: f64, period_ms: u32) -> Rounds {
+        Rounds { done: self.rounds, due: seconds * 1e3 / f64::from(period_ms.max(1)) }
+    }
+
     /// What it did in `seconds`, in a line for a person.
     fn line(&self, seconds: f64) -> String {
         let Self { tenants, rounds, answers, refused, .. } = self;
@@ -81,6 +107,16 @@ impl Refresh {
 }
 
 impl Run {
+    /// A note when not all tenants were asked for as often as they were to be.
+    pub(crate) fn behind(&self, scenario: &Scenario) -> Option<String> {
+        let rounds = self.refresh.as_ref()?.rounds(self.seconds, scenario.refresh_ms);
+        let waited = match scenario.rate {
+            0 => "; events waited for the answers meanwhile",
+            _ => "",
+        };
+        (!rounds.are_held()).then(|| format!("{rounds}{waited}"))
+    }
+
     /// A run in which nothing happened yet.
     pub(crate) fn empty() -> Self {
         let machine = Machine::read();
@@ -433,6 +469,21 @@ pub(crate) mod tests {
         }
         let top = json.as_object().unwrap().len();
         assert_eq!(top, 18, "a new field belongs into the contract first");
+    }
+
+    #[test]
+    fn a_refresh_that_is_not_held_is_told_and_a_round_that_the_end_cuts_is_none() {
+        let scenario = Scenario { refresh_ms: 100, ..Scenario::default() };
+        let of = |rounds, scenario: &Scenario| {
+            let refresh = Some(Refresh { rounds, ..Refresh::default() });
+            Run { refresh, ..run() }.behind(scenario)
+        };
+        assert_eq!(of(18, &scenario), None);
+        let told = of(17, &scenario).unwrap();
+        assert!(told.starts_with("asked all tenants 17 times of 20; events waited"), "{told}");
+        let paced = Scenario { rate: 5, ..scenario };
+        assert_eq!(of(0, &paced).unwrap(), "asked all tenants 0 times of 20");
+        assert_eq!(run().behind(&paced), None);
     }
 
     #[test]

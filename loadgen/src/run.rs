@@ -201,6 +201,7 @@ fn notes(
             census.tenants_live, census.programs_live, census.programs_pending
         ));
     }
+    notes.extend(run.behind(scenario));
     notes.extend(tally.messages.iter().map(|(code, message)| format!("{code}: {message}")));
     if histograms.over_range() > 0 {
         notes.push(format!("{} latencies were longer than 120 s", histograms.over_range()));

@@ -1,6 +1,7 @@
 //! The server under load: one that runs already, or one started for this run.
 
 use crate::census::Census;
+use crate::ending::Process;
 use crate::http;
 use crate::limits::SERVER_MS_MAX;
 use crate::os;
@@ -9,7 +10,7 @@ use anyhow::{Context as _, bail};
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Which server.
@@ -90,9 +91,10 @@ pub(crate) struct Server {
     pid: Option<u32>,
     /// The command line, when it was started here.
     pub(crate) command: Vec<String>,
-    child: Option<Child>,
+    // Before the folder: the process ends before its files go.
+    child: Option<Process>,
     /// Where its programs are, when it was started here with one that it had to be given.
-    folder: Option<Folder>,
+    _folder: Option<Folder>,
 }
 
 impl Server {
@@ -115,7 +117,7 @@ impl Server {
     fn running(args: &ServerArgs, choice: Option<&Choice>) -> anyhow::Result<Self> {
         let (connect, http) = (args.connect.clone(), args.http.clone());
         let server =
-            Self { connect, http, pid: args.pid, command: Vec::new(), child: None, folder: None };
+            Self { connect, http, pid: args.pid, command: Vec::new(), child: None, _folder: None };
         if let Some(choice) = choice {
             let default = server.default_program()?;
             if default != choice.name() {
@@ -163,21 +165,19 @@ impl Server {
             cores.join(","),
         ]);
         words.extend(more.iter().chain(&args.server_arg).cloned());
-        let child = Command::new(&program)
-            .args(&words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr(args.words.as_deref())?)
-            .spawn()
-            .with_context(|| {
-                format!(
-                    "cannot start {}; build it with `cargo build --release -p trendsrv-server`, \
-                     or name it with --server PATH",
-                    program.display()
-                )
-            })?;
+        let mut command = Command::new(&program);
+        command.args(&words).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = Process::start(command.stderr(stderr(args.words.as_deref())?));
+        let child = child.with_context(|| {
+            format!(
+                "cannot start {}; build it with `cargo build --release -p trendsrv-server`, or \
+                 name it with --server PATH",
+                program.display()
+            )
+        })?;
         let pid = Some(child.id());
-        let mut server = Self { connect, http, pid, command: words, child: Some(child), folder };
+        let mut server =
+            Self { connect, http, pid, command: words, child: Some(child), _folder: folder };
         server.wait_until_ready(args.words.as_deref())?;
         Ok(server)
     }
@@ -185,7 +185,8 @@ impl Server {
     fn wait_until_ready(&mut self, words: Option<&Path>) -> anyhow::Result<()> {
         let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
         loop {
-            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = self.child.as_mut().map(Process::try_wait).transpose()?.flatten()
+            {
                 let said = words.map_or(Ok("; its words are above".to_owned()), |path| {
                     let said = std::fs::read_to_string(path)?;
                     anyhow::Ok(format!(": {}", said.trim()))
@@ -241,7 +242,7 @@ impl Server {
 }
 
 /// Ends a server that was started here by SIGTERM, and checks how it did.
-pub(crate) fn end(mut child: Child, what: &str) -> anyhow::Result<()> {
+pub(crate) fn end(mut child: Process, what: &str) -> anyhow::Result<()> {
     os::terminate(child.id())?;
     let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
     loop {
@@ -253,22 +254,9 @@ pub(crate) fn end(mut child: Child, what: &str) -> anyhow::Result<()> {
         }
         if Instant::now() >= until {
             child.kill()?;
-            child.wait()?;
             bail!("{what} did not end within {SERVER_MS_MAX} ms of SIGTERM");
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // An error is on its way out already; only the process must not stay.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        // Its folder of programs goes with it, after it.
-        self.folder = None;
     }
 }
 

@@ -1,8 +1,9 @@
 //! One load on one system in one round: what came of it, and the file that remembers it.
 
+use super::load::Load;
 use super::plan::Key;
 use crate::latency::Shape;
-use crate::report::{self, Run};
+use crate::report::{self, Rounds, Run};
 use crate::run::Done;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -61,10 +62,18 @@ impl Cell {
         self.run.as_ref().filter(|_| self.failed.is_none())
     }
 
-    /// Whether all that was offered was taken, when it was a rate.
+    /// Whether all that was offered was taken, when it was a rate, and all that was to be
+    /// refreshed was, when that comes first.
     pub(crate) fn is_held(&self) -> bool {
         let offered = crate::process::float(self.key.rate);
         self.good().is_some_and(|run| run.rate_acked >= 0.97 * offered)
+            && (self.key.load != Load::Refreshed || self.rounds().is_some_and(Rounds::are_held))
+    }
+
+    /// How often all tenants were asked for, where they were to be and no answer was wrong.
+    pub(crate) fn rounds(&self) -> Option<Rounds> {
+        let run = self.good().filter(|_| self.key.refresh_ms > 0)?;
+        Some(run.refresh.as_ref()?.rounds(run.seconds, self.key.refresh_ms))
     }
 }
 
@@ -146,8 +155,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::Load;
-    use super::super::tests::{Folder, cell};
+    use super::super::tests::{Folder, behind, cell};
     use super::*;
 
     #[test]
@@ -181,5 +189,16 @@ mod tests {
         let right = cell("naive", Load::Saturated, 1, 5.0, 7.0);
         assert!(right.good().is_some());
         assert!(Cell { failed: Some("1 mismatch".to_owned()), ..right }.good().is_none());
+    }
+
+    #[test]
+    fn a_refresh_is_held_when_the_answers_come_first_and_keep_up() {
+        let held = cell("redis", Load::Refreshed, 1, 5.0, 7.0);
+        assert!(held.is_held());
+        assert!(!behind(held.clone(), 8).is_held() && behind(held.clone(), 9).is_held());
+        let wrong = Cell { failed: Some("1 mismatch".to_owned()), ..held };
+        assert!(!wrong.is_held() && wrong.rounds().is_none());
+        // Where events are paced, the rate comes first.
+        assert!(behind(cell("redis", Load::RefreshedPaced, 1, 5.0, 7.0), 0).is_held());
     }
 }

@@ -6,7 +6,7 @@
 use super::cell::Cell;
 use super::figures::{Metric, Row, Spread, ratio, rows};
 use super::load::Load;
-use super::plan::Plan;
+use super::plan::{Key, Plan};
 use crate::page::Outcome;
 use crate::process::float;
 use crate::systems::trendsrv;
@@ -190,9 +190,10 @@ fn ratio_goal(
         _ => "the events of a CPU-second of",
     };
     let asked = format!("{counted} {peer}, {} (goal: {limit:.0}x)", load.name());
+    let answers_first = load == Load::Refreshed;
     let open = |detail: String| Goal {
         outcome: Outcome::NotMeasured,
-        what: format!("–x {asked}"),
+        what: format!("–x {asked}{}", if answers_first { ANSWERS_FIRST } else { "" }),
         detail,
     };
     if let Err((_, why)) = plan.judges() {
@@ -202,18 +203,28 @@ fn ratio_goal(
     if let Some(why) = entrant.and_then(|one| one.not_run.as_ref()) {
         return open(format!("not run: {why}"));
     }
+    let behind = if answers_first { behind(peer, cells) } else { String::new() };
     let Some(found) = ratio(plan, (peer, load, metric), cells) else {
-        return open("no round was made without a failure on both sides".to_owned());
+        let mut goal = open(format!("no round was made without a failure on both sides{behind}"));
+        if answers_first && is_beaten(plan, peer, cells) {
+            goal.outcome = Outcome::DoesNotHold;
+        }
+        return goal;
     };
     let times = found.spread.median;
     let outcome = if times >= limit { Outcome::Holds } else { Outcome::DoesNotHold };
-    let what = format!("{times:.*}x {asked}", usize::from(times < 99.95));
-    let mut detail = format!("{}, {} tenants each", over_rounds(&found.spread, "x"), found.tenants);
-    if let Some(lags) = lags(peer, load, cells) {
-        detail += &lags;
+    let mut what = format!("{times:.*}x {asked}", usize::from(times < 99.95));
+    if answers_first {
+        what += &format!(", at {} tenants{ANSWERS_FIRST}", found.tenants);
     }
-    Goal { outcome, what, detail }
+    let over = over_rounds(&found.spread, "x");
+    Goal { outcome, what, detail: format!("{over}, {} tenants each{behind}", found.tenants) }
 }
+
+/// What the load with a refresh asks of both sides.
+const ANSWERS_FIRST: &str = ": every tenant's top 10 once a second, and events wait whenever the \
+                             answers are behind; where a system cannot refresh all, the largest \
+                             size it can";
 
 /// How many programs were live at least, where rounds tell.
 fn programs_live(plan: &Plan, load: Load, cells: &[Cell]) -> String {
@@ -226,20 +237,32 @@ fn programs_live(plan: &Plan, load: Load, cells: &[Cell]) -> String {
     live.min().map_or_else(String::new, |live| format!("; {live} programs live"))
 }
 
-/// What a peer left undone of the questions for all tenants, which a ratio of events does not
-/// count against it.
-fn lags(peer: &str, load: Load, cells: &[Cell]) -> Option<String> {
-    let theirs = |cell: &&Cell| cell.key.system == peer && cell.key.load == load;
-    let runs = cells.iter().filter(theirs).filter(|cell| cell.key.refresh_ms > 0);
-    let (mut done, mut due) = (0.0, 0.0);
-    for cell in runs {
-        let run = cell.good()?;
-        done += float(run.refresh.as_ref()?.rounds);
-        due += run.seconds * 1e3 / f64::from(cell.key.refresh_ms);
+/// What a peer, or ours beside it, does not refresh in time; none of it is in a ratio.
+fn behind(peer: &str, cells: &[Cell]) -> String {
+    let mut told = String::new();
+    let refreshed = || cells.iter().filter(|cell| cell.key.load == Load::Refreshed);
+    for cell in refreshed().filter(|cell| !cell.is_held()) {
+        let Key { system, tenants, round, .. } = &cell.key;
+        let beside =
+            || refreshed().any(|one| one.key.system == peer && one.key.tenants == *tenants);
+        if system == peer || system == trendsrv::NAME && beside() {
+            let what = match (cell.rounds(), &cell.failed) {
+                (Some(rounds), _) => rounds.to_string(),
+                (None, Some(why)) => format!("failed: {why}"),
+                (None, None) => "told nothing of a refresh".to_owned(),
+            };
+            told += &format!("; {system} at {tenants} tenants in round {round} {what}");
+        }
     }
-    let late = due > 0.0 && done < 0.95 * due - 1.0;
-    late.then(|| {
-        format!("; it asked all tenants {done:.0} times of {due:.0}, ours counts as if it had")
+    told
+}
+
+/// Whether a peer refreshes so many tenants in time that ours does not, or fails with.
+fn is_beaten(plan: &Plan, peer: &str, cells: &[Cell]) -> bool {
+    let is_it = |cell: &&Cell| cell.key.system == peer && cell.key.load == Load::Refreshed;
+    cells.iter().filter(is_it).filter(|cell| cell.is_held()).any(|theirs| {
+        let key = plan.ours_beside(&theirs.key);
+        cells.iter().any(|cell| cell.key == key && !cell.is_held())
     })
 }
 
@@ -264,7 +287,7 @@ pub(crate) fn count(goals: &[Goal]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{cell, plan};
+    use super::super::tests::{behind, cell, plan};
     use super::*;
 
     fn outcome(goals: &[Goal], part: &str) -> Outcome {
@@ -289,6 +312,42 @@ mod tests {
         assert_eq!(outcome(&missed, "of redis, refreshed (goal: 100x)"), Outcome::DoesNotHold);
         assert_eq!(outcome(&missed, "of redis, saturated (goal: 30x)"), Outcome::Holds);
         assert!(!passed(&missed));
+    }
+
+    #[test]
+    fn a_refresh_is_judged_at_the_largest_size_that_is_held() {
+        let plan = plan(&["trendsrv", "redis"], 1);
+        let at = |system: &str, tenants, ns, rounds| {
+            let mut cell = behind(cell(system, Load::Refreshed, 1, 1e6, ns), rounds);
+            cell.key.tenants = tenants;
+            cell
+        };
+        let mut cells = vec![
+            at("trendsrv", 100_000, 50.0, 10),
+            at("redis", 100_000, 1e6, 4),
+            at("redis", 35_000, 12_000.0, 10),
+            at("trendsrv", 35_000, 100.0, 10),
+        ];
+        let goal = |cells: &[Cell]| {
+            let goals = goals(&plan, cells);
+            goals.into_iter().find(|goal| goal.what.contains("refreshed")).unwrap()
+        };
+        let held = goal(&cells);
+        assert!(held.what.starts_with("120x ") && held.what.contains(", at 35000 tenants: every"));
+        assert!(held.what.contains("events wait whenever the answers are behind"));
+        let told =
+            "35000 tenants each; redis at 100000 tenants in round 1 asked all tenants 4 times";
+        assert!(held.detail.contains(told), "{held:?}");
+        // Held by the other one only, it is missed.
+        cells[3] = at("trendsrv", 35_000, 100.0, 5);
+        let missed = goal(&cells);
+        assert_eq!(missed.outcome, Outcome::DoesNotHold);
+        assert!(missed.detail.contains("trendsrv at 35000 tenants in round 1 asked"), "{missed:?}");
+        // Held at no size, there is no ratio, and the reader is told why.
+        cells[2] = at("redis", 35_000, 12_000.0, 3);
+        let open = goal(&cells);
+        assert_eq!(open.outcome, Outcome::NotMeasured);
+        assert!(open.what.starts_with("–x ") && open.detail.contains("redis at 35000"), "{open:?}");
     }
 
     #[test]

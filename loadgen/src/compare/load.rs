@@ -20,7 +20,7 @@ pub(crate) enum Load {
     #[value(name = "paced-run16")]
     #[serde(rename = "paced-run16")]
     PacedRun16,
-    /// As many as it takes, while every tenant's top 10 is asked for once a second
+    /// As many as it takes while it answers every tenant's top 10 once a second
     Refreshed,
     /// A rate that it holds, while every tenant's top 10 is asked for once a second
     RefreshedPaced,
@@ -63,7 +63,9 @@ impl Load {
             Self::PacedRun16 => "the steady rate of the scenario, 16 events in a row for a tenant",
             Self::Refreshed => {
                 "as many events as it takes, while the top 10 of every tenant is asked for once a \
-                 second"
+                 second: the answers come first, and events wait whenever they are behind. Where \
+                 another system cannot refresh all of its tenants so often, fewer and fewer, a few \
+                 times, to find the largest size that it can, and trendsrv again at that size"
             }
             Self::RefreshedPaced => {
                 "a steady rate, while the top 10 of every tenant is asked for once a second. \

@@ -71,7 +71,7 @@ impl Plan {
 
     /// What is run of a load on a system in a round: the system at its size and, beside another
     /// one's, ours at the same size, by turns before and after. What was decided before, such as
-    /// rates, is taken from the cells.
+    /// rates and sizes that are held, is taken from the cells.
     ///
     /// # Errors
     /// With the reason when the load is left out for this system.
@@ -119,7 +119,11 @@ impl Plan {
             }
         };
         let refresh_ms = by_itself.unwrap_or_else(|| load.refresh_ms());
-        let (system, tenants) = (entrant.name.clone(), fit.tenants);
+        let tenants = match (load, is_ours) {
+            (Load::Refreshed, false) => tenants_held((&entrant.name, load), fit.tenants, cells),
+            (_, _) => fit.tenants,
+        };
+        let system = entrant.name.clone();
         Ok(Key { system, load, round, tenants, rate, refresh_ms })
     }
 
@@ -184,23 +188,45 @@ fn first_saturated_rate(system: &str, cells: &[Cell]) -> Option<u64> {
 /// hold that; then less and less, a few times. Its latency at a rate that it does not hold is only
 /// as long as the load.
 fn rate_held((system, load): (&str, Load), asked: u64, cells: &[Cell]) -> u64 {
-    let mut rate = two_digits(asked).max(1);
-    for _ in 1..RATES_MAX {
+    let less = |rate| two_digits(rate * 3 / 5).max(1);
+    held((system, load), (two_digits(asked).max(1), less), |key| key.rate, cells)
+}
+
+/// How many tenants a system has: all that it finishes, unless the first round showed that it
+/// cannot refresh them all; then fewer and fewer, a few times. How many events it takes beside a
+/// refresh that it does not hold says little.
+fn tenants_held((system, load): (&str, Load), all: u32, cells: &[Cell]) -> u32 {
+    let less = |tenants| two_digits(u64::from(tenants) * 35 / 100);
+    let less = |tenants| u32::try_from(less(tenants)).unwrap_or(tenants).max(TENANTS_MIN);
+    held((system, load), (all, less), |key| key.tenants, cells)
+}
+
+/// The first of some steps that the first round did not show to be too much, or the last of them.
+fn held<T: Copy + PartialEq>(
+    (system, load): (&str, Load),
+    (mut step, less): (T, impl Fn(T) -> T),
+    of: impl Fn(&Key) -> T,
+    cells: &[Cell],
+) -> T {
+    for _ in 1..STEPS_MAX {
         let missed = cells.iter().any(|cell| {
             let key = &cell.key;
-            (key.system.as_str(), key.load, key.round, key.rate) == (system, load, 1, rate)
+            (key.system.as_str(), key.load, key.round) == (system, load, 1)
+                && of(key) == step
                 && !cell.is_held()
         });
         if !missed {
             break;
         }
-        rate = two_digits(rate * 3 / 5).max(1);
+        step = less(step);
     }
-    rate
+    step
 }
 
-/// Rates that are tried at most.
-const RATES_MAX: u32 = 4;
+/// Rates or sizes that are tried at most.
+const STEPS_MAX: u32 = 4;
+/// A scenario has no fewer: one is the probe's.
+const TENANTS_MIN: u32 = 2;
 
 /// The number with all but its first two digits zero.
 fn two_digits(n: u64) -> u64 {
@@ -210,7 +236,7 @@ fn two_digits(n: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{cell, plan};
+    use super::super::tests::{behind, cell, plan};
     use super::*;
 
     #[test]
@@ -255,6 +281,52 @@ mod tests {
         assert_eq!(paced(48_000, 47_900.0, 1), (48_000, 48_000));
         // A later round changes nothing: rounds have to compare.
         assert_eq!(paced(48_000, 10_000.0, 2), (48_000, 48_000));
+    }
+
+    #[test]
+    fn a_size_that_a_system_cannot_refresh_is_lowered_in_the_first_round() {
+        let plan = plan(&["trendsrv", "redis"], 2);
+        let redis = plan.entrants[1].clone();
+        let mut cells = Vec::new();
+        let mut made = |tenants, rounds, round| {
+            let mut cell = behind(cell("redis", Load::Refreshed, round, 1e5, 9_000.0), rounds);
+            cell.key.tenants = tenants;
+            cells.push(cell);
+            [1, 2].map(|round| {
+                let keys = plan.keys(&redis, Load::Refreshed, round, &cells).unwrap();
+                assert_eq!(keys[0].tenants, keys[1].tenants, "ours beside it");
+                keys[0].tenants
+            })
+        };
+        assert_eq!(made(100_000, 4, 1), [35_000; 2]);
+        assert_eq!(made(35_000, 8, 1), [12_000; 2]);
+        // A later round changes nothing: rounds have to compare.
+        assert_eq!(made(12_000, 10, 1), [12_000; 2]);
+        assert_eq!(made(12_000, 0, 2), [12_000; 2]);
+        let paced = plan.keys(&plan.entrants[0], Load::Refreshed, 1, &cells).unwrap();
+        assert_eq!(paced[0].tenants, 100_000, "ours has its own size");
+    }
+
+    #[test]
+    fn four_sizes_are_tried_at_most_and_one_that_fails_is_too_large() {
+        let plan = plan(&["trendsrv", "redis"], 1);
+        let redis = plan.entrants[1].clone();
+        let (mut cells, mut sizes) = (Vec::new(), Vec::new());
+        loop {
+            let key = plan.key(&redis, Load::Refreshed, 1, &cells).unwrap();
+            if sizes.contains(&key.tenants) {
+                break;
+            }
+            sizes.push(key.tenants);
+            let failed = Some("it ended with signal 9".to_owned());
+            let cell = cell("redis", Load::Refreshed, 1, 1e5, 9_000.0);
+            cells.push(Cell { key, failed, ..cell });
+        }
+        assert_eq!(sizes, [100_000, 35_000, 12_000, 4_200]);
+        assert_eq!(
+            [2, 3, 10].map(|all| tenants_held(("redis", Load::Refreshed), all, &[])),
+            [2, 3, 10]
+        );
     }
 
     #[test]

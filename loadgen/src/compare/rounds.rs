@@ -68,7 +68,8 @@ fn make(plan: &Plan, key: Key, system: &dyn System, folder: &Path) -> anyhow::Re
     if let Some(why) = &cell.failed {
         println!("  failed: {why}");
     } else if !cell.is_held() {
-        println!("  it does not hold this rate");
+        let what = if cell.key.rate > 0 { "rate" } else { "refresh" };
+        println!("  it does not hold this {what}");
     }
     Ok(cell)
 }

@@ -22,8 +22,8 @@ pub(crate) fn page(comparison: &Comparison) -> Page {
     }
     page.section("Side by side");
     page.text(&format!(
-        "Medians of {} rounds, each at the largest size that the system finishes. Everyone got the \
-         same events from the same generator, and answers of sampled tenants were checked against \
+        "Medians of {} rounds, each at the largest size that the system finishes, or where another \
+         one is told, that it can refresh. Everyone got the same events from the same generator, and answers of sampled tenants were checked against \
          exact counts: a run with a wrong answer is no result.",
         plan.rounds
     ));
@@ -42,8 +42,13 @@ fn side_by_side(page: &mut Page, comparison: &Comparison) {
     let mut rows = vec![vec!["".to_owned(), "tenants".to_owned()]];
     rows[0].extend(systems.iter().map(|name| grouped(comparison.tenants(name))));
     for (load, metrics) in SHOWN {
+        if let Some(sizes) = comparison.other_sizes(load) {
+            let mut row = vec![load.name().to_owned(), "tenants".to_owned()];
+            row.extend(sizes.iter().map(|size| size.map_or("–".to_owned(), grouped)));
+            rows.push(row);
+        }
         for metric in metrics {
-            let figure = |name: &&str| comparison.own(name, load)?.get(*metric);
+            let figure = |name: &&str| comparison.held(name, load)?.get(*metric);
             let figures: Vec<Option<Spread>> = systems.iter().map(figure).collect();
             if figures.iter().any(Option::is_some) {
                 let mut row = vec![load.name().to_owned(), metric.name().to_owned()];
@@ -72,7 +77,8 @@ fn ratios(page: &mut Page, comparison: &Comparison) {
     for metric in [Metric::EventsPerCpuSecond, Metric::SwitchesPerMillionEvents] {
         let mut bars = Bars::new(&format!("{}: times better", metric.name()), Axis::log("times"));
         for ratio in comparison.ratios.iter().filter(|one| one.metric == metric) {
-            let name = format!("{} {}", ratio.peer, ratio.load.name());
+            let name = comparison.sized(&ratio.peer, ratio.tenants);
+            let name = format!("{name} {}", ratio.load.name());
             bars = bars.bar(comparison.colour(&ratio.peer), bar(name, ratio.spread));
         }
         if !bars.is_empty() {
@@ -111,12 +117,9 @@ fn costs(page: &mut Page, comparison: &Comparison) {
     for (load, metric, title, note) in charts {
         let mut bars = Bars::new(title, Axis::log(metric.name())).note(note);
         for name in comparison.running() {
-            if let Some(spread) = comparison.own(name, load).and_then(|row| row.get(metric)) {
-                let size = comparison.tenants(name);
-                let name_shown = match size == comparison.plan.scenario.tenants {
-                    true => name.to_owned(),
-                    false => format!("{name}, {}", short(f64::from(size))),
-                };
+            let Some(row) = comparison.held(name, load) else { continue };
+            if let Some(spread) = row.get(metric) {
+                let name_shown = comparison.sized(name, row.tenants);
                 bars = bars.bar(comparison.colour(name), bar(name_shown, spread));
             }
         }
@@ -195,7 +198,8 @@ fn every_run(page: &mut Page, comparison: &Comparison) {
     page.section("Every load, least to most of its rounds");
     page.text(
         "A line of trendsrv that is not its own is at the size and rate of another system, for the \
-         ratios; one of another system is a rate that it did not hold, so that a lower one was taken.",
+         ratios; one of another system is a rate or a size that it did not hold, so that a lower one \
+         was taken.",
     );
     let shown = [
         Metric::EventsPerSecond,
@@ -210,6 +214,7 @@ fn every_run(page: &mut Page, comparison: &Comparison) {
     ];
     let row = |row: &Row| {
         let own = match (row.own, row.system == trendsrv::NAME) {
+            (true, _) if !row.is_held() => "own, not held",
             (true, _) => "own",
             (false, true) => "beside",
             (false, false) => "not held",
@@ -219,12 +224,13 @@ fn every_run(page: &mut Page, comparison: &Comparison) {
         cells.extend([grouped(row.tenants), rate]);
         cells.extend(shown.iter().map(|metric| row.get(*metric).map_or("–".to_owned(), spread)));
         let failed = row.failed.iter().map(|(round, why)| format!("round {round}: {why}"));
-        cells.push(failed.collect::<Vec<_>>().join("; "));
+        let behind = row.behind.iter().map(|(round, what)| format!("round {round}: {what}"));
+        cells.push(failed.chain(behind).collect::<Vec<_>>().join("; "));
         cells
     };
     let mut headers = vec!["system", "load", "size", "tenants", "offered/s"];
     headers.extend(shown.iter().map(|metric| metric.name()));
-    headers.push("failed");
+    headers.push("failed, or not held");
     page.table(&headers, &comparison.rows.iter().map(row).collect::<Vec<_>>());
     let notes = comparison.cells.iter().flat_map(|cell| {
         let key = &cell.key;
@@ -271,6 +277,14 @@ impl Comparison {
     /// The colour of a system, the same in every chart.
     fn colour(&self, system: &str) -> usize {
         self.plan.entrants.iter().position(|one| one.name == system).unwrap_or(0)
+    }
+
+    /// A name, with the number of tenants where it is not the scenario's.
+    fn sized(&self, system: &str, tenants: u32) -> String {
+        match tenants == self.plan.scenario.tenants {
+            true => system.to_owned(),
+            false => format!("{system}, {}", short(f64::from(tenants))),
+        }
     }
 
     /// The shape of the round with the median p99 of a row.

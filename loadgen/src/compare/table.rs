@@ -57,9 +57,16 @@ pub(crate) fn table(comparison: &Comparison) -> String {
     }
     text.push('\n');
     for (load, metrics) in SHOWN {
+        if let Some(sizes) = comparison.other_sizes(load) {
+            text.push_str(&format!("{:<16}{:<20}", load.name(), "tenants"));
+            for size in sizes {
+                text.push_str(&format!("{:>14}", size.map_or("–".to_owned(), |n| n.to_string())));
+            }
+            text.push('\n');
+        }
         for metric in metrics {
             let cells = columns.iter().map(|name| {
-                comparison.own(name, load).and_then(|row| row.get(*metric)).map(|s| s.median)
+                comparison.held(name, load).and_then(|row| row.get(*metric)).map(|s| s.median)
             });
             let cells: Vec<Option<f64>> = cells.collect();
             if cells.iter().any(Option::is_some) {
@@ -95,13 +102,14 @@ fn ratios(comparison: &Comparison) -> String {
     for ratio in &comparison.ratios {
         let (least, median, most) = (ratio.spread.least, ratio.spread.median, ratio.spread.most);
         text.push_str(&format!(
-            "  {:<16}{:<16}{:<20}{:>9}x  ({} to {})\n",
+            "  {:<16}{:<16}{:<20}{:>9}x  ({} to {}), {} tenants\n",
             ratio.peer,
             ratio.load.name(),
             ratio.metric.name(),
             short(median),
             short(least),
-            short(most)
+            short(most),
+            ratio.tenants
         ));
     }
     text
@@ -121,6 +129,14 @@ fn missing(comparison: &Comparison) -> String {
         for (round, why) in &row.failed {
             let (system, load) = (&row.system, row.load.name());
             text.push_str(&format!("{system} {load} failed in round {round}: {why}\n"));
+        }
+        for (round, what) in &row.behind {
+            text.push_str(&format!(
+                "{} {} at {} tenants does not hold it in round {round}: {what}\n",
+                row.system,
+                row.load.name(),
+                row.tenants
+            ));
         }
     }
     text
@@ -142,6 +158,18 @@ impl Comparison {
     /// A system under a load at its own size.
     pub(super) fn own(&self, system: &str, load: Load) -> Option<&Row> {
         self.rows.iter().find(|row| row.system == system && row.load == load && row.own)
+    }
+
+    /// The same, where it did what was asked for.
+    pub(super) fn held(&self, system: &str, load: Load) -> Option<&Row> {
+        self.own(system, load).filter(|row| row.is_held())
+    }
+
+    /// How many tenants each system has under a load, when some have fewer than they finish.
+    pub(super) fn other_sizes(&self, load: Load) -> Option<Vec<Option<u32>>> {
+        let held = |name: &str| Some(self.held(name, load)?.tenants);
+        let is_other = |name: &str| held(name).is_some_and(|size| size != self.tenants(name));
+        self.running().any(is_other).then(|| self.running().map(held).collect())
     }
 
     /// The run of the round with the median CPU time of an event, for each row.

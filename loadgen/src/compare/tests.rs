@@ -4,7 +4,7 @@ use super::cell::Cell;
 use super::figures::Metric;
 use super::plan::Key;
 use super::*;
-use crate::report::{Histograms, Run};
+use crate::report::{Histograms, Refresh, Run};
 use crate::run::Done;
 use crate::systems::{About, Fit};
 use std::cell::RefCell;
@@ -68,6 +68,17 @@ fn run(rate: f64, ns: f64, seconds: f64) -> Run {
     run
 }
 
+/// All tenants asked for so often.
+fn refreshed(rounds: u64) -> Option<Refresh> {
+    Some(Refresh { rounds, seconds_p50: 0.9, ..Refresh::default() })
+}
+
+/// The same load, where all tenants were asked for so often.
+pub(super) fn behind(mut cell: Cell, rounds: u64) -> Cell {
+    cell.run.as_mut().unwrap().refresh = refreshed(rounds);
+    cell
+}
+
 /// A load that went well.
 pub(super) fn cell(system: &str, load: Load, round: u32, rate: f64, ns: f64) -> Cell {
     let key = Key {
@@ -79,9 +90,11 @@ pub(super) fn cell(system: &str, load: Load, round: u32, rate: f64, ns: f64) -> 
         refresh_ms: load.refresh_ms(),
     };
     let nothing = crate::latency::Shape::default();
+    let mut run = run(rate, ns, 10.0);
+    run.refresh = refreshed(10).filter(|_| load.refresh_ms() > 0);
     Cell {
         key,
-        run: Some(run(rate, ns, 10.0)),
+        run: Some(run),
         failed: None,
         notes: Vec::new(),
         ack: nothing.clone(),
@@ -97,6 +110,8 @@ struct Fake {
     name: &'static str,
     ns: f64,
     tenants_max: u32,
+    /// So many it can ask for in a second.
+    refreshed_max: u32,
     /// The load that it does not survive, counted from 1.
     dies_at: Option<usize>,
     diary: Diary,
@@ -130,13 +145,23 @@ impl System for Fake {
         (1..=1_000).for_each(|n| histograms.ack.record(n * 1_000));
         let mut run = run(rate, self.ns, scenario.seconds as f64);
         run.latency_us = histograms.percentiles();
+        let period_ms = u64::from(scenario.refresh_ms);
+        let slow = u64::from(scenario.tenants.div_ceil(self.refreshed_max));
+        run.refresh = (scenario.seconds * 1_000).checked_div(period_ms * slow).and_then(refreshed);
         Ok(Done { run, histograms, notes: vec!["a <note>".to_owned()], right: Ok(()) })
     }
 }
 
 fn fakes(diary: &Diary, dies_at: Option<usize>) -> Vec<Box<dyn System>> {
+    fakes_with(diary, dies_at, u32::MAX)
+}
+
+/// The same, where each refreshes so many tenants a second.
+fn fakes_with(diary: &Diary, dies_at: Option<usize>, refreshed_max: u32) -> Vec<Box<dyn System>> {
     let fake = |name, ns, tenants_max, dies_at| -> Box<dyn System> {
-        Box::new(Fake { name, ns, tenants_max, dies_at, diary: Rc::clone(diary) })
+        let refreshed_max = if name == "trendsrv" { u32::MAX } else { refreshed_max };
+        let diary = Rc::clone(diary);
+        Box::new(Fake { name, ns, tenants_max, refreshed_max, dies_at, diary })
     };
     vec![
         fake("trendsrv", 50.0, u32::MAX, None),
@@ -242,6 +267,39 @@ fn a_comparison_that_was_interrupted_goes_on_and_makes_no_load_twice() {
 }
 
 #[test]
+fn the_largest_size_that_a_system_refreshes_is_found_and_told() {
+    let (folder, diary) = (Folder::new(), Diary::default());
+    let systems = fakes_with(&diary, None, 40_000);
+    let mut plan = unmet(2);
+    plan.loads = vec![Load::Refreshed];
+    let plan = ready(plan, &systems, &[], folder.path()).unwrap();
+    let comparison = made(&plan, &systems, folder.path());
+    let of_redis = |one: &&(String, Scenario)| one.0 == "redis";
+    let sizes: Vec<_> = diary.borrow().iter().filter(of_redis).map(|one| one.1.tenants).collect();
+    assert_eq!(sizes, [100_000, 35_000, 35_000]);
+    let ratios = comparison.ratios.iter().filter(|one| one.peer == "redis");
+    assert!(ratios.clone().count() > 0 && { ratios }.all(|one| one.tenants == 35_000));
+    let text = table::table(&comparison);
+    for part in [
+        "refreshed       tenants                     100000         32000         35000",
+        "redis refreshed at 100000 tenants does not hold it in round 1: asked all tenants 3 times of 10",
+        "redis, refreshed (goal: 100x), at 35000 tenants: every tenant's top 10",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    comparison.write(folder.path()).unwrap();
+    let html = std::fs::read_to_string(folder.path().join("compare.html")).unwrap();
+    assert!(html.contains("redis, 35") && html.contains("round 1: asked all tenants 3 times"));
+    // Interrupted while it looked for the size, it goes on to the same one.
+    let path = folder.path().join("cells.jsonl");
+    let cells = std::fs::read_to_string(&path).unwrap();
+    let begun: String = cells.split_inclusive('\n').take(3).collect();
+    std::fs::write(&path, begun).unwrap();
+    assert_eq!(made(&plan, &systems, folder.path()).goals, comparison.goals);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), cells);
+}
+
+#[test]
 fn a_system_that_cannot_run_is_listed_unless_it_is_required() {
     let (folder, diary) = (Folder::new(), Diary::default());
     let mut systems = fakes(&diary, None);
@@ -249,6 +307,7 @@ fn a_system_that_cannot_run_is_listed_unless_it_is_required() {
         name: "redis",
         ns: 1.0,
         tenants_max: 0,
+        refreshed_max: u32::MAX,
         dies_at: None,
         diary: Rc::clone(&diary),
     });

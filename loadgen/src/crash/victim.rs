@@ -1,12 +1,13 @@
 //! The server that is killed: started on the same addresses and directory each time.
 
+use crate::ending::Process;
 use crate::http;
 use crate::limits::SERVER_MS_MAX;
 use crate::programs::Folder;
 use crate::server::free_addresses;
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// See the module header.
@@ -16,7 +17,8 @@ pub(super) struct Victim {
     connect: String,
     http: String,
     words: Vec<String>,
-    child: Option<Child>,
+    // Before the folder: the process ends before its files go.
+    child: Option<Process>,
     /// The data's folder, when nobody gave one; gone at the end.
     _folder: Option<Folder>,
 }
@@ -59,12 +61,9 @@ impl Victim {
 
     /// Starts it and waits until it has recovered.
     pub(super) fn start(&mut self, shards: u16) -> anyhow::Result<()> {
-        let child = Command::new(&self.program)
-            .args(&self.words)
-            .arg(format!("--shards={shards}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
+        let mut command = Command::new(&self.program);
+        command.args(&self.words).arg(format!("--shards={shards}"));
+        let child = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()))
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let child = self.child.insert(child);
         let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
@@ -89,13 +88,12 @@ impl Victim {
             bail!("the server had ended by itself: {status}; its words are above");
         }
         child.kill()?;
-        child.wait()?;
         Ok(())
     }
 
     /// Whether it has not ended by itself.
     pub(super) fn runs(&mut self) -> anyhow::Result<bool> {
-        Ok(self.child.as_mut().map(Child::try_wait).transpose()?.flatten().is_none())
+        Ok(self.child.as_mut().map(Process::try_wait).transpose()?.flatten().is_none())
     }
 
     /// It must have ended by itself, and not well.
@@ -127,15 +125,5 @@ impl Victim {
             bail!("the server ended with {status} after SIGTERM, should be 0");
         }
         Ok(())
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // An error is on its way out already; only the process must not stay.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }

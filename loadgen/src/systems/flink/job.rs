@@ -14,13 +14,14 @@
 
 use super::home::Home;
 use super::settings;
+use crate::ending::Process;
 use crate::limits::{FLINK_REPLY_MS_MAX, FLINK_START_MS_MAX};
 use crate::os;
 use crate::systems::Cores;
 use anyhow::{Context as _, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ pub(super) struct Figures {
 /// The process.
 #[derive(Debug)]
 pub(super) struct Job {
-    child: Child,
+    child: Process,
     asked: Option<ChildStdin>,
     said: Receiver<String>,
     folder: PathBuf,
@@ -94,23 +95,23 @@ impl Job {
         if !cores.server.is_empty() {
             os::pin_to(&cores.server)?;
         }
-        let child = Command::new("java")
-            .args(settings::jvm(folder))
+        let mut java = Command::new("java");
+        java.args(settings::jvm(folder))
             .arg("-cp")
             .arg(format!("{}:{}", folder.join("classes").display(), home.class_path()))
             .arg("TrendJob")
             .arg(folder.join("job.properties"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(complaints)
-            .spawn();
+            .stderr(complaints);
+        let child = Process::start(&mut java);
         // It keeps the cores that it was started on; this thread goes back to its own first.
         let back = os::unpin().and_then(|()| match cores.loadgen.as_slice() {
             [] => Ok(()),
             cores => os::pin_to(cores),
         });
         let mut child = child.context("cannot start java")?;
-        let (asked, said) = (child.stdin.take(), child.stdout.take());
+        let (asked, said) = child.take_pipes();
         let (say, heard) = sync_channel(16);
         let mut job = Self { child, asked, said: heard, folder: folder.to_owned() };
         back?;
@@ -188,14 +189,6 @@ impl Job {
     }
 }
 
-impl Drop for Job {
-    fn drop(&mut self) {
-        // It has nothing to save; only the process must not stay.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn compile(home: &Home, folder: &Path) -> anyhow::Result<()> {
     let classes = folder.join("classes");
     std::fs::create_dir_all(&classes)?;
@@ -206,9 +199,11 @@ fn compile(home: &Home, folder: &Path) -> anyhow::Result<()> {
         std::fs::write(&path, source)?;
         javac.arg(path);
     }
-    let output = javac.output().context("cannot run javac")?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    let complaints = folder.join("javac.txt");
+    javac.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&complaints)?);
+    let status = Process::start(&mut javac).and_then(|mut javac| javac.wait());
+    if !status.context("cannot run javac")?.success() {
+        let complaint = std::fs::read_to_string(&complaints).unwrap_or_default();
         bail!("javac does not take the job for Flink {}: {complaint}", home.version);
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! The loop that makes the load of Redis: one thread, every socket non-blocking.
 //!
 //! The same plan as for trendsrv: warm-up until every tenant has had an event, measurement, drain;
-//! paced load is open loop, its latency counts from the time an event was due.
+//! paced load is open loop, its latency counts from the time an event was due; saturated load waits
+//! while the answers of a refresh are behind.
 
 use super::lane::Lane;
 use super::probes::{Queries, Refresher, Visible};
@@ -58,9 +59,9 @@ impl Engine<'_> {
         let (mut before, mut after) = (None, None);
         loop {
             let now_ns = plan.now_ns();
-            if meter.is_none() && now_ns >= plan.warm_ns {
+            if meter.is_none() {
                 all_seen = self.lanes.iter().all(Lane::has_seen_all);
-                if all_seen || now_ns >= late_ns {
+                if now_ns >= late_ns || all_seen && now_ns >= plan.warm_ns {
                     meter = Some(Meter::prepare(&[self.server_pid])?);
                 }
             }
@@ -78,7 +79,8 @@ impl Engine<'_> {
             if after.is_some() && self.is_drained(now_ns, &plan) {
                 break;
             }
-            if now_ns < plan.end_ns {
+            let all_there = all_seen || meter.is_some();
+            if now_ns < plan.end_ns && self.may_release(all_there) {
                 self.release(now_ns, &plan, &mut calls)?;
             }
             for lane in &mut self.lanes {
@@ -114,6 +116,13 @@ impl Engine<'_> {
     fn offered(&self, plan: &Plan, calls: &[u64]) -> u64 {
         let missed = plan.missed(calls);
         self.tally.measured.admitted + missed * self.scenario.frame_events as u64
+    }
+
+    /// Whether events may go, as for trendsrv.
+    fn may_release(&self, all_there: bool) -> bool {
+        let waits = self.scenario.rate == 0 && all_there;
+        let refresher = self.refresher.as_ref().filter(|_| waits);
+        refresher.is_none_or(Refresher::is_on_schedule)
     }
 
     /// Admits the calls that are due, or as many as are taken.

@@ -317,9 +317,7 @@ fn notes(
     if info.evicted_keys > 0 {
         notes.push(format!("redis-server threw {} buckets away", info.evicted_keys));
     }
-    if run.refresh.as_ref().is_some_and(|refresh| refresh.rounds == 0) {
-        notes.push("no refresh of all tenants was finished in the measurement".to_owned());
-    }
+    notes.extend(run.behind(scenario));
     if histograms.over_range() > 0 {
         notes.push(format!("{} latencies were longer than 120 s", histograms.over_range()));
     }

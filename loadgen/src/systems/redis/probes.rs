@@ -5,10 +5,9 @@ use super::calls::{BUCKETS, Event, Form, digits, encode};
 use super::question::{Ranking, ask, bucket, topics};
 use super::wire::Wire;
 use crate::latency::Latency;
-use crate::limits::REFRESH_STEP_NS;
 use crate::probe::{Beat, Now};
-use crate::process::float;
 use crate::report::Refresh;
+use crate::schedule::{List, Reply, Schedule};
 use anyhow::bail;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -18,9 +17,9 @@ use std::collections::VecDeque;
 const TOP: usize = 10;
 /// Questions of a reader without a reply.
 const ASKED_MAX: usize = 256;
-/// Questions of a refresh without a reply: Redis works through what one connection has sent, and
-/// the load waits meanwhile.
-const REFRESH_ASKED_MAX: usize = 64;
+/// Questions of a refresh without a reply: Redis reads about 64 from a connection at a time, and
+/// finds as many again when it has answered them.
+const REFRESH_ASKED_MAX: usize = 128;
 
 /// Sends one event of its own tenant at a time and asks until the answer holds it.
 #[derive(Debug)]
@@ -174,43 +173,23 @@ impl Queries {
 #[derive(Debug)]
 pub(super) struct Refresher {
     pub(super) wire: Wire,
-    tenants: u32,
-    period_ns: u64,
-    due_ns: u64,
-    /// Questions of the newest round.
-    asked: u32,
-    in_flight: usize,
-    /// Replies come in the order of the questions, so that the first round ends first.
-    rounds: VecDeque<Round>,
-    lengths_ns: Vec<u64>,
-    answered: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Round {
-    began_ns: u64,
-    measured: bool,
-    unanswered: u32,
+    list: List,
+    schedule: Schedule,
 }
 
 impl Refresher {
-    pub(super) fn new(wire: Wire, tenants: u32, period_ms: u32) -> Self {
-        Self {
-            wire,
-            tenants,
-            period_ns: u64::from(period_ms) * 1_000_000,
-            due_ns: 0,
-            // Nothing is asked before the first round.
-            asked: tenants,
-            in_flight: 0,
-            rounds: VecDeque::new(),
-            lengths_ns: Vec::new(),
-            answered: 0,
-        }
+    pub(super) const fn new(wire: Wire, tenants: u32, period_ms: u32) -> Self {
+        let tenants = tenants as usize;
+        Self { wire, list: List::new(tenants), schedule: Schedule::new(tenants, period_ms) }
     }
 
     pub(super) const fn is_idle(&self) -> bool {
-        self.in_flight == 0
+        self.list.in_flight == 0
+    }
+
+    /// Whether all that was due has been asked, and few questions wait for their replies.
+    pub(super) fn is_on_schedule(&self) -> bool {
+        self.schedule.is_on_schedule([self.list])
     }
 
     pub(super) fn drive(
@@ -219,68 +198,26 @@ impl Refresher {
         ranking: &Ranking,
         scratch: &mut [u8],
     ) -> anyhow::Result<()> {
-        if now.active {
-            self.begin_round(now);
-            self.ask(now);
-        }
-        self.wire.pump()?;
         self.wire.fill(scratch)?;
         while let Some(reply) = self.wire.next_reply()? {
             ranking.top(topics(reply)?, TOP)?;
-            self.in_flight -= 1;
-            self.answered += u64::from(now.measured);
-            let Some(round) = self.rounds.front_mut() else {
-                bail!("redis-server answers a refresh that has ended")
-            };
-            round.unanswered -= 1;
-            if round.unanswered == 0 {
-                if round.measured {
-                    self.lengths_ns.push(now.ns.saturating_sub(round.began_ns));
-                }
-                self.rounds.pop_front();
+            // Replies come in the order of the questions, and a round ends before the next begins.
+            self.schedule.note(now, self.schedule.round(), Reply::Answer)?;
+            self.list.in_flight = self.list.in_flight.saturating_sub(1);
+        }
+        if now.active {
+            if self.schedule.turn(now) {
+                self.list.restart();
+            }
+            while let Some(tenant) = self.schedule.next(&mut self.list, REFRESH_ASKED_MAX) {
+                ask(u32::try_from(tenant)?, bucket(now.wall_ms), self.wire.out());
             }
         }
-        Ok(())
-    }
-
-    /// A round begins when it is due and every question of the one before was asked.
-    fn begin_round(&mut self, now: Now) {
-        if self.asked < self.tenants || now.ns < self.due_ns {
-            return;
-        }
-        // A round that could not begin in time is not caught up with.
-        let late = now.ns - self.due_ns > self.period_ns;
-        self.due_ns = if late { now.ns } else { self.due_ns } + self.period_ns;
-        self.asked = 0;
-        let (began_ns, measured) = (now.ns, now.measured);
-        self.rounds.push_back(Round { began_ns, measured, unanswered: self.tenants });
-    }
-
-    /// Asks as much of the newest round as its time has come, as far as replies keep up.
-    fn ask(&mut self, now: Now) {
-        let Some(round) = self.rounds.back() else { return };
-        let steps = (now.ns - round.began_ns) / REFRESH_STEP_NS + 1;
-        let (passed, period) = (u128::from(steps * REFRESH_STEP_NS), u128::from(self.period_ns));
-        let due = passed * u128::from(self.tenants) / period;
-        let due = u32::try_from(due).unwrap_or(u32::MAX).min(self.tenants);
-        while self.asked < due && self.in_flight < REFRESH_ASKED_MAX {
-            ask(self.asked, bucket(now.wall_ms), self.wire.out());
-            self.asked += 1;
-            self.in_flight += 1;
-        }
+        self.wire.pump()
     }
 
     /// What became of the rounds that began in the measurement.
-    pub(super) fn report(mut self) -> Refresh {
-        self.lengths_ns.sort_unstable();
-        let seconds = |ns: Option<&u64>| ns.map_or(0.0, |ns| float(*ns) / 1e9);
-        Refresh {
-            tenants: u64::from(self.tenants),
-            rounds: self.lengths_ns.len() as u64,
-            answers: self.answered,
-            seconds_p50: seconds(self.lengths_ns.get(self.lengths_ns.len() / 2)),
-            seconds_max: seconds(self.lengths_ns.last()),
-            ..Refresh::default()
-        }
+    pub(super) fn report(self) -> Refresh {
+        self.schedule.report()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns: the process, its folder, its settings. Never touches: what is stored in it.
 
+use crate::ending::Process;
 use crate::limits::SERVER_MS_MAX;
 use crate::os;
 use crate::programs::Folder;
@@ -12,7 +13,7 @@ use redis::InfoDict;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program; a path is looked for by the system.
@@ -28,7 +29,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     /// The arguments that it was started with.
     pub(super) command: Vec<String>,
-    child: Option<Child>,
+    // Before the folder: the process ends before its files go.
+    child: Option<Process>,
     folder: Folder,
 }
 
@@ -81,12 +83,9 @@ impl Server {
             // It inherits the cores; this program changes to its own ones below.
             os::pin_to(&cores.server)?;
         }
-        let started = Command::new(PROGRAM)
-            .args(&command)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn();
+        let mut redis = Command::new(PROGRAM);
+        redis.args(&command).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let started = Process::start(&mut redis);
         os::unpin()?;
         let child = started.with_context(|| format!("cannot start {PROGRAM}: {INSTALL}"))?;
         let mut server = Self { address, command, child: Some(child), folder };
@@ -100,7 +99,8 @@ impl Server {
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + Duration::from_millis(SERVER_MS_MAX);
         loop {
-            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = self.child.as_mut().map(Process::try_wait).transpose()?.flatten()
+            {
                 let said = std::fs::read_to_string(log_of(&self.folder)).unwrap_or_default();
                 bail!("redis-server ended before it was ready, with {status}: {}", said.trim());
             }
@@ -150,16 +150,6 @@ impl Server {
     /// Stops it and checks how it ended.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         self.child.take().map_or(Ok(()), |child| server::end(child, "redis-server"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // An error is on its way out already; only the process must not stay.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

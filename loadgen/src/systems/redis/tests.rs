@@ -53,6 +53,25 @@ fn a_paced_load_with_a_refresh_and_old_events_is_counted_right() {
 }
 
 #[test]
+fn a_saturated_load_leaves_the_time_for_a_refresh() {
+    load(&Scenario { refresh_ms: 200, ..scenario() });
+    let scenario = Scenario { refresh_ms: 200, seconds: 2, ..scenario() };
+    let Done { run, notes, .. } = Redis { lua: true }.load(&scenario, &ANYWHERE).unwrap();
+    assert!(run.refresh.unwrap().rounds >= 8, "{notes:?}");
+}
+
+#[test]
+fn a_load_ends_although_the_refresh_is_always_behind() {
+    let scenario = Scenario { refresh_ms: 1, ..scenario() };
+    let Done { run, right, notes, .. } = Redis { lua: true }.load(&scenario, &ANYWHERE).unwrap();
+    right.unwrap();
+    assert_eq!((run.server.tenants_live, run.check.mismatches), (299, 0), "all but the probe's");
+    let told = |note: &String| note.contains("asked all tenants") && note.contains(" of 100");
+    assert!(notes.iter().any(told), "{notes:?}");
+    assert!(run.refresh.unwrap().rounds > 10 && run.events_lost == 0);
+}
+
+#[test]
 fn a_wrong_count_is_found() {
     let scenario = as_asked(&scenario()).unwrap();
     let server = Server::start(&ANYWHERE).unwrap();
