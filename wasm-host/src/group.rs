@@ -23,23 +23,33 @@ pub(crate) struct Group {
     pub(crate) stale: bool,
 }
 
+/// Where an instance lies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Addresses {
+    /// Its memory.
+    pub(crate) memory: usize,
+    /// What its code knows of its functions, which lies at the end of all that it knows.
+    pub(crate) context: usize,
+}
+
 impl Group {
     pub(crate) fn new(engine: &Engine) -> Self {
         let guests = std::iter::repeat_with(|| None).take(GROUP_SLOTS).collect();
         Self { store: Store::new(engine, ()), guests, live: 0, dead: 0, stale: false }
     }
 
-    /// Puts a fresh instance into a place; returns the address of its memory, to be asked for
-    /// ahead of calls.
-    pub(crate) fn seat(&mut self, place: usize, program: &Program) -> wasmtime::Result<usize> {
+    /// Puts a fresh instance into a place; returns the addresses of its memory and of its context,
+    /// to be asked for ahead of calls.
+    pub(crate) fn seat(&mut self, place: usize, program: &Program) -> wasmtime::Result<Addresses> {
         // Instantiating copies data; it runs no code of the program.
         self.store.set_fuel(FUEL_CALL_MAX)?;
         let guest = program.instantiate(&mut self.store)?;
-        let address = guest.memory.data_ptr(&self.store) as usize;
+        let memory = guest.memory.data_ptr(&self.store) as usize;
+        let context = guest.summarise.func().to_raw(&mut self.store) as usize;
         self.clear(place);
         self.guests[place] = Some(guest);
         self.live += 1;
-        Ok(address)
+        Ok(Addresses { memory, context })
     }
 
     /// Gives up the instance in a place, if there is one.

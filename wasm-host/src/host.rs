@@ -20,7 +20,7 @@ use crate::abi::Fault;
 use crate::abi::summary::Spans;
 use crate::component::Guests;
 use crate::engine::{HostError, ShardEngine};
-use crate::group::Group;
+use crate::group::{Addresses, Group};
 use crate::limits::{
     BACKOFF_MS_MAX, BACKOFF_MS_MIN, FAULT_BYTES_MAX, FORGIVE_MS, GROUP_DEAD_MAX, GROUP_SLOTS,
     INSTANCES_PER_TURN,
@@ -170,11 +170,11 @@ impl Host {
         let shape = program.shape;
         let made = match shape.lane {
             Lane::Core => self.seat_core(slot, &program),
-            Lane::Component => self.seat_component(slot, &program).map(|()| 0),
+            Lane::Component => self.seat_component(slot, &program).map(|()| Addresses::default()),
         };
         match made {
-            Ok(buffer) => {
-                self.seats[slot.0 as usize].live(version, shape, buffer);
+            Ok(addresses) => {
+                self.seats[slot.0 as usize].live(version, shape, addresses);
                 self.registry.count_instance(ix, true);
                 self.stats.instances += 1;
                 self.stats.instances_high = self.stats.instances_high.max(self.stats.instances);
@@ -188,12 +188,12 @@ impl Host {
         }
     }
 
-    /// Gives a tenant an instance in its group, and the state it had before. Returns the address of
-    /// its buffer.
-    fn seat_core(&mut self, slot: Slot, program: &Program) -> Result<usize, Fault> {
+    /// Gives a tenant an instance in its group, and the state it had before. Returns the addresses
+    /// of its buffer and its context.
+    fn seat_core(&mut self, slot: Slot, program: &Program) -> Result<Addresses, Fault> {
         let (index, place) = (slot.0 as usize / GROUP_SLOTS, slot.0 as usize % GROUP_SLOTS);
         let group = self.groups[index].get_or_insert_with(|| Group::new(self.engine.wasmtime()));
-        let address =
+        let Addresses { memory: address, context } =
             group.seat(place, program).map_err(|error| Fault::NoInstance(format!("{error:#}")))?;
         let Seat { tenant, program: of, .. } = self.seats[slot.0 as usize];
         if let Some((at, len)) = program.shape.state
@@ -203,7 +203,7 @@ impl Host {
         {
             memory[at..at + len].copy_from_slice(&kept);
         }
-        Ok(address + program.shape.buf)
+        Ok(Addresses { memory: address + program.shape.buf, context })
     }
 
     /// A program did wrong: its tenant gets the default until the program is retried.
@@ -365,6 +365,7 @@ impl Host {
 
     pub(crate) fn ask_for_memory(&self, slot: Slot) {
         if let Some(seat) = self.seats.get(slot.0 as usize) {
+            unsafe_parts::prefetch(seat.context.wrapping_sub(CONTEXT_BYTES), CONTEXT_LINES);
             unsafe_parts::prefetch(seat.buffer, PREFETCH_LINES);
         }
     }
@@ -384,5 +385,9 @@ impl core::fmt::Debug for Host {
     }
 }
 
+/// Bytes before the address of a context that a call looks at, and lines of all that it looks at:
+/// wasmtime's record of the instance, where its memory lies, its functions.
+const CONTEXT_BYTES: usize = 448;
+const CONTEXT_LINES: usize = 8;
 /// Lines of a program's buffer asked for ahead of a call: a summary of ten topics.
 const PREFETCH_LINES: usize = 12;

@@ -1,5 +1,6 @@
 //! One tenant's place among the programs of a shard.
 
+use crate::group::Addresses;
 use crate::program::{Lane, Shape};
 use crate::registry::Ix;
 use trendsrv_proto::TenantId;
@@ -23,6 +24,8 @@ pub(crate) struct Seat {
     pub(crate) cap: u32,
     /// Address of the buffer, to be asked for ahead of a call.
     pub(crate) buffer: usize,
+    /// Address of what wasmtime knows of the instance, likewise.
+    pub(crate) context: usize,
     /// The second that `spent` is of.
     pub(crate) second: u64,
     pub(crate) spent: u32,
@@ -68,9 +71,10 @@ impl Seat {
     }
 
     /// An instance lives, of the program as it is now.
-    pub(crate) fn live(&mut self, version: u32, shape: Shape, buffer: usize) {
+    pub(crate) fn live(&mut self, version: u32, shape: Shape, at: Addresses) {
         self.take_shape(shape);
-        (self.phase, self.version, self.buffer) = (Phase::Live, version, buffer);
+        (self.phase, self.version) = (Phase::Live, version);
+        (self.buffer, self.context) = (at.memory, at.context);
     }
 
     fn take_shape(&mut self, shape: Shape) {
@@ -81,7 +85,8 @@ impl Seat {
     }
 
     pub(crate) fn lose_instance(&mut self) {
-        (self.phase, self.buffer) = (Phase::Waiting, 0);
+        self.phase = Phase::Waiting;
+        (self.buffer, self.context) = (0, 0);
     }
 
     pub(crate) fn retry(&mut self) {
