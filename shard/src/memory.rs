@@ -19,6 +19,10 @@ pub trait Memory {
     fn prefetch(&self, word: usize) {
         let _ = word;
     }
+    /// Asks for the cache line where a value begins ahead of its use, whatever memory it is in.
+    fn ask_for<T>(value: &T) {
+        let _ = value;
+    }
 }
 
 /// Memory from the global allocator: for tests and the simulator.

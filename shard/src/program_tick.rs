@@ -6,7 +6,10 @@
 //! ```text
 //! counting -> dirty --(a slide ends)--> changed --(each turn, some, by slot)--> view, rank
 //!                                                   same ranking as when called last: spared
-//!                                                   otherwise: summarise
+//!                                                   otherwise: staged, and summarised
+//!
+//! staged by fours:   stage 1 | stage 2, call 1 | stage 3, call 2 | …
+//!                            names 1           | names 2           asked for behind the calls
 //! ```
 //!
 //! Invariants
@@ -33,7 +36,8 @@ pub(crate) struct ProgramTick {
     due: bool,
     /// Those of this turn.
     batch: Vec<Slot>,
-    staged: [Staged; TOGETHER],
+    /// Kept from turn to turn.
+    staged: Option<Box<[Together; 2]>>,
     /// What the ranking was when the program was called last, by slot; 0 before that.
     rankings: Vec<u32>,
 }
@@ -47,7 +51,7 @@ impl ProgramTick {
             changed: SlotSet::new(slots_max),
             due: false,
             batch: Vec::with_capacity(if eager { CHANGED_PER_TURN } else { 0 }),
-            staged: Default::default(),
+            staged: None,
             rankings: Vec::with_capacity(slots_max),
         }
     }
@@ -91,6 +95,20 @@ impl Default for Staged {
     }
 }
 
+/// Tenants that are staged together: what one of them misses is on its way while the others are
+/// looked at.
+#[derive(Debug, Default)]
+struct Together {
+    staged: [Staged; TOGETHER],
+    count: usize,
+}
+
+impl Together {
+    fn staged(&self) -> &[Staged] {
+        &self.staged[..self.count]
+    }
+}
+
 impl<P: Programs, M: Memory> Shard<P, M> {
     /// Calls programs of changed tenants, some of them. Returns whether more are due.
     pub(crate) fn tick_programs(&mut self, now_ms: u64) -> bool {
@@ -98,46 +116,49 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             return false;
         }
         let mut batch = std::mem::take(&mut self.program_tick.batch);
-        let mut staged = std::mem::take(&mut self.program_tick.staged);
+        let mut staged = self.program_tick.staged.take().unwrap_or_default();
         batch.clear();
         let limits = (CHANGED_PER_TURN, LOOKED_AT_PER_TURN);
         let ticks = |slot| self.programs.ticks(slot);
         self.program_tick.due = self.program_tick.changed.take(ticks, limits, &mut batch);
         self.prefetch_windows(&batch, 0, WINDOWS_AHEAD);
+        let [mut these, mut before] = staged.each_mut();
         for first in (0..batch.len()).step_by(TOGETHER) {
-            self.tick_together(now_ms, &batch, first, &mut staged);
+            self.stage_together(now_ms, &batch, first, these);
+            self.call_together(now_ms, before);
+            self.prefetch_names(these);
+            std::mem::swap(&mut these, &mut before);
         }
+        self.call_together(now_ms, before);
+        (these.count, before.count) = (0, 0);
         self.program_tick.batch = batch;
-        self.program_tick.staged = staged;
+        self.program_tick.staged = Some(staged);
         self.program_tick.due
     }
 
-    /// Calls the programs of a few tenants, from `first` of the batch on. A name is two misses, one
-    /// behind the other, so those of all these tenants are under way at once.
-    fn tick_together(
-        &mut self,
-        now_ms: u64,
-        batch: &[Slot],
-        first: usize,
-        staged: &mut [Staged; TOGETHER],
-    ) {
-        let mut count = 0;
+    /// Stages the programs of a few tenants, from `first` of the batch on.
+    fn stage_together(&mut self, now_ms: u64, batch: &[Slot], first: usize, these: &mut Together) {
+        these.count = 0;
         for at in first..(first + TOGETHER).min(batch.len()) {
             self.prefetch_windows(batch, at + WINDOWS_AHEAD, 1);
-            if let Some(block) = self.window_of(batch[at])
-                && self.stage_program(now_ms, (batch[at], block), &mut staged[count])
+            if let Some(block) = self.tenants.block_of(batch[at])
+                && self.stage_program(now_ms, (batch[at], block), &mut these.staged[these.count])
             {
-                count += 1;
+                these.count += 1;
             }
         }
-        let staged = &staged[..count];
-        for one in staged {
+    }
+
+    /// Asks for names whose places were asked for when their tenants were staged.
+    fn prefetch_names(&self, these: &Together) {
+        for one in these.staged() {
             let shown = &one.view.topics()[..one.shown];
-            shown.iter().for_each(|row| self.topics.fetch(row.topic));
+            shown.iter().for_each(|row| self.topics.prefetch_entry(row.topic));
         }
-        for one in staged {
-            self.call_program(now_ms, one);
-        }
+    }
+
+    fn call_together(&mut self, now_ms: u64, these: &Together) {
+        these.staged().iter().for_each(|one| self.call_program(now_ms, one));
     }
 
     /// The processor fetches windows that lie one behind the other by itself, and asking for all
@@ -145,24 +166,17 @@ impl<P: Programs, M: Memory> Shard<P, M> {
     fn prefetch_windows(&self, batch: &[Slot], first: usize, count: usize) {
         for at in first..(first + count).min(batch.len()) {
             let slot = batch[at];
-            let Some(block) = self.window_of(slot) else { continue };
+            let Some(block) = self.tenants.block_of(slot) else { continue };
             if at > 0 && batch[at - 1].0 + 1 == slot.0 {
                 self.windows.prefetch_head(block);
             } else {
                 self.windows.prefetch_block(block);
             }
-            self.programs.prefetch(slot);
         }
     }
 
-    /// The window of the tenant in a slot, unless either has gone.
-    #[inline]
-    fn window_of(&self, slot: Slot) -> Option<Block> {
-        self.tenants.block_of(slot)
-    }
-
-    /// Reads and ranks a window and asks for the names of what is shown; `false` when its program
-    /// has seen that ranking.
+    /// Reads and ranks a window and asks for what its program's call will touch; `false` when the
+    /// program has seen that ranking.
     fn stage_program(
         &mut self,
         now_ms: u64,
@@ -175,7 +189,7 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             Clock::Event => self.windows.watermark_ms(block),
         };
         let pane = grid.pane_of(as_of_ms).max(self.windows.pane(block));
-        let view = &mut staged.view;
+        let view = &mut self.view;
         self.windows.view(block, pane, view);
         // Equal topics stay as they lie: a name is a miss or two in a large table, and readers get
         // theirs ordered by name.
@@ -186,8 +200,10 @@ impl<P: Programs, M: Memory> Shard<P, M> {
             return false;
         }
         shown.iter().for_each(|row| self.topics.prefetch(row.topic));
+        self.programs.prefetch(slot);
         (staged.shown, staged.slot, staged.as_of_ms, staged.pane) =
             (shown.len(), slot, as_of_ms, pane);
+        view.hand_over(&mut staged.view);
         true
     }
 
@@ -225,7 +241,7 @@ const CHANGED_PER_TURN: usize = 256;
 const LOOKED_AT_PER_TURN: usize = 16_384;
 /// Places ahead of which lines of windows and programs are asked for.
 const WINDOWS_AHEAD: usize = 4;
-/// Tenants whose names are asked for together.
+/// Tenants staged together.
 const TOGETHER: usize = 4;
 /// 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -22,7 +22,6 @@ use crate::memory::{LINE_WORDS, Memory};
 use crate::window::TopicSink;
 use arrayvec::ArrayString;
 use std::collections::VecDeque;
-use std::hint::black_box;
 use trendsrv_proto::{TopicId, fmix64};
 
 /// The table of names.
@@ -146,19 +145,20 @@ impl<M: Memory> Topics<M> {
         }
     }
 
-    /// Asks for the place of a topic ahead of [`Self::fetch`] or its use.
+    /// Asks for the place of a topic ahead of [`Self::prefetch_entry`] or its use.
     #[inline]
     pub(crate) fn prefetch(&self, id: TopicId) {
         self.places.prefetch(self.home(self.tag(id)));
     }
 
-    /// Begins to read the entry of a topic ahead of [`Self::name`]: nobody waits for what it reads,
-    /// so that many are read at once.
+    /// Asks for the entry of a topic ahead of [`Self::name`].
     #[inline]
-    pub(crate) fn fetch(&self, id: TopicId) {
+    pub(crate) fn prefetch_entry(&self, id: TopicId) {
         let word = self.places.words()[self.home(self.tag(id))];
-        // Most topics lie where they belong; of the others a neighbour's entry is read.
-        black_box(self.entries.get(entry_of(word)).map(|entry| entry.id));
+        // Most topics lie where they belong; of the others a neighbour's entry is asked for.
+        if let Some(entry) = self.entries.get(entry_of(word)) {
+            M::ask_for(entry);
+        }
     }
 
     /// The name of a topic, empty while nobody has told it.

@@ -107,6 +107,13 @@ impl View {
         self.topics.clear();
     }
 
+    /// Gives the answer to another view and keeps the buffers for reading: they are hot.
+    pub(crate) fn hand_over(&mut self, to: &mut Self) {
+        (to.total, to.events) = (self.total, self.events);
+        (to.error_bound, to.ranked) = (self.error_bound, self.ranked);
+        std::mem::swap(&mut to.topics, &mut self.topics);
+    }
+
     /// Weight of all events in the window.
     #[must_use]
     pub const fn total(&self) -> u64 {

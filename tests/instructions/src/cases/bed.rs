@@ -245,8 +245,13 @@ impl Memory for Lines {
     #[inline]
     fn prefetch(&self, word: usize) {
         if let Some(word) = self.words().get(word) {
-            black_box(std::ptr::from_ref(word));
+            Self::ask_for(word);
         }
+    }
+
+    #[inline]
+    fn ask_for<T>(value: &T) {
+        black_box(std::ptr::from_ref(value));
     }
 }
 
