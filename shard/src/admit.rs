@@ -205,4 +205,4 @@ impl<P: Programs, M: Memory> Shard<P, M> {
 }
 
 /// Records ahead of which the index is asked for: enough to cover a miss, few enough to stay cached.
-const PREFETCH_INDEX: usize = 16;
+const PREFETCH_INDEX: usize = 32;

@@ -367,6 +367,7 @@ const fn tag_of(word: u64) -> u32 {
 
 /// The entry that a place names; an empty place names none that exists.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
 const fn entry_of(word: u64) -> usize {
     (word as u32).wrapping_sub(1) as usize
 }

@@ -347,7 +347,6 @@ fn index_tag(hash: u64, slot_mask: u16) -> u16 {
 
 /// One byte, never 0.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "eight bits are left")]
 pub(super) fn tag_of(hash: u64) -> u8 {
     ((hash >> 56) as u8).max(1)
 }

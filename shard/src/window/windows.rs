@@ -310,7 +310,7 @@ impl<M: Memory> Windows<M> {
     /// Asks for the slot and the row that an event will touch, some time after
     /// [`Self::prefetch_head`]: the header says which slot, so it should have arrived.
     ///
-    /// Call it in tight loops over eight windows or so (see `count.rs` for the measurement).
+    /// Call it in tight loops over six windows or so (see `count.rs` for the measurement).
     #[inline]
     pub fn prefetch_event(&self, block: Block, at: PaneRow, topic: TopicId) {
         let (line, hash) = (block.line as usize, self.hasher.of(topic.0));
