@@ -461,4 +461,48 @@ mod tests {
         assert!(!topics.ask(id, 9_000) && !topics.is_unnamed(id));
         assert_eq!(topics.check(id, "b"), Err(Collision));
     }
+
+    #[test]
+    fn counts_and_names_are_right_through_many_openings_and_closings() {
+        let mut topics = table(256);
+        // Of 300 topics a third has a name that does not fit its entry.
+        let name =
+            |i: u64| format!("{:0width$}", i, width = if i.is_multiple_of(3) { 60 } else { 9 });
+        let id = |i: u64| TopicId::of(&name(i));
+        let mut held = std::collections::BTreeMap::<u64, u32>::new();
+        for step in 0..40_000 {
+            let random = fmix64(step);
+            let i = random % 300;
+            let count = held.entry(i).or_default();
+            match random >> 32 & 3 {
+                0 if *count > 0 => {
+                    topics.close(id(i));
+                    *count -= 1;
+                }
+                1 => {
+                    topics.define(id(i), &name(i));
+                    assert!(topics.len() == 256 || topics.name(id(i)) == name(i));
+                }
+                _ if held.values().filter(|&&count| count > 0).count() < 200 => {
+                    topics.open(id(i));
+                    *held.entry(i).or_default() += 1;
+                }
+                _ => {}
+            }
+        }
+        let in_use = held.iter().filter(|(_, count)| **count > 0);
+        let wanted: std::collections::BTreeMap<_, _> =
+            in_use.map(|(&i, &count)| (id(i), (i, count))).collect();
+        let found = topics.held();
+        assert!(found.keys().eq(wanted.keys()), "{} of {}", found.len(), wanted.len());
+        for (id, (count, told)) in found {
+            let (i, wanted) = wanted[&id];
+            assert!(
+                count == wanted && (told.is_empty() || told == name(i)),
+                "{i}: {count}, {told}"
+            );
+        }
+        let bytes: usize = (0..300).map(|i| topics.name(id(i)).len()).sum();
+        assert_eq!(topics.name_bytes, bytes);
+    }
 }

@@ -13,7 +13,10 @@ use super::layout::HEADER_WORDS;
 #[cfg(test)]
 use super::layout::Layout;
 use super::table::{Event, TopicHash, tag_of};
+use super::windows::{Block, Windows};
+use crate::grid::PaneRow;
 use crate::limits::TIER_SLOTS;
+use crate::memory::Memory;
 use bytemuck::cast;
 use wide::u8x16;
 
@@ -77,6 +80,23 @@ impl<'a> Known<'a> {
         let slot = slot_tagged(self.head, self.hasher.of(key));
         let is_it = slot < Header(self.head).used() && *self.slots.get(slot)? == key;
         is_it.then_some(slot)
+    }
+}
+
+impl<M: Memory> Windows<M> {
+    /// The window as one that most events can be counted into at once; `None` when it is not of
+    /// that kind, or stands at another pane than `now`.
+    #[inline]
+    pub(crate) fn known(&mut self, block: Block, now: Option<PaneRow>) -> Option<Known<'_>> {
+        if block.class != CLASS {
+            return None;
+        }
+        let (hasher, panes) = (self.hasher, self.grid.panes());
+        let window = Known::of(self.arena.block_mut(block.line, self.known_words), hasher, panes)?;
+        match now {
+            Some(now) if now.pane != window.pane() => None,
+            Some(_) | None => Some(window),
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::cell::Width;
 use super::header::{EVENTS, Header, PANE, set_calm, set_used, set_user};
-use super::known::{self, Known};
+use super::known;
 use super::layout::{HEADER_WORDS, Layout};
 use super::purge;
 use super::relayout::{Source, close_all, copy_header, relayout};
@@ -86,12 +86,12 @@ pub struct WindowUse {
 /// See the module header.
 #[derive(Debug)]
 pub struct Windows<M> {
-    grid: Grid,
+    pub(super) grid: Grid,
     pub(super) hasher: TopicHash,
     pub(super) tiers_max: usize,
     pub(super) layouts: Vec<Layout>,
     /// Words of a block of the class that nearly all windows have.
-    known_words: usize,
+    pub(super) known_words: usize,
     pub(super) arena: Arena<M>,
     /// One block of the largest size: a block that is rewritten in place is copied here first.
     scratch: Vec<u64>,
@@ -224,21 +224,6 @@ impl<M: Memory> Windows<M> {
             }
         }
         added
-    }
-
-    /// The window as one that most events can be counted into at once; `None` when it is not of
-    /// that kind, or stands at another pane than `now`.
-    #[inline]
-    pub(crate) fn known(&mut self, block: Block, now: Option<PaneRow>) -> Option<Known<'_>> {
-        if block.class != known::CLASS {
-            return None;
-        }
-        let (hasher, panes) = (self.hasher, self.grid.panes());
-        let window = Known::of(self.arena.block_mut(block.line, self.known_words), hasher, panes)?;
-        match now {
-            Some(now) if now.pane != window.pane() => None,
-            Some(_) | None => Some(window),
-        }
     }
 
     /// Moves a window forward to `at`; earlier panes change nothing.
