@@ -153,8 +153,7 @@ fn apply_step(shard: &mut TestShard, now_ms: u64, seq: u64, step: &Step) {
 fn say(shard: &mut TestShard, now_ms: u64, said: &[(u64, String, u32, i64)]) {
     let time = |offset: i64| now_ms.checked_add_signed(offset).unwrap();
     let times = || said.iter().map(|text| time(text.3));
-    let span =
-        Span { min_ms: times().min().unwrap_or(now_ms), max_ms: times().max().unwrap_or(now_ms) };
+    let [min_ms, max_ms] = [times().min(), times().max()].map(|time| time.unwrap_or(now_ms));
     let texts: Vec<Text<'_>> = said
         .iter()
         .map(|(tenant, text, weight, offset)| Text {
@@ -167,7 +166,7 @@ fn say(shard: &mut TestShard, now_ms: u64, said: &[(u64, String, u32, i64)]) {
     let names: Vec<(u64, String)> =
         said.iter().map(|text| (tenant_id(text.0).0, tenant_name(text.0))).collect();
     let names = names.iter().map(|(id, name)| (NameKind::Tenant, *id, name.as_str()));
-    let part = TextPart { base_ms: now_ms, span, texts: &texts };
+    let part = TextPart { base_ms: now_ms, span: Span { min_ms, max_ms }, texts: &texts };
     shard.on_texts(now_ms, &origin(None), &part, names, &mut Effects::default());
 }
 
