@@ -54,7 +54,8 @@ pub(crate) fn goals(plan: &Plan, cells: &[Cell]) -> Vec<Goal> {
     for (load, what, limit) in CORES {
         let (row, percent) = (ours(load), limit * 50.0);
         let rate = float(RATE) / 1e6;
-        let figure = |metric| plan.judges_rate(row).map(|()| row.and_then(|row| row.get(metric)));
+        let figure =
+            |metric| plan.judges_rate(load, row).map(|()| row.and_then(|row| row.get(metric)));
         let mut goal = at_most(limit, figure(Metric::CoresUsed), "of a core", |cores| {
             let found = shown(cores, 1.0, 3);
             format!(
@@ -74,7 +75,7 @@ pub(crate) fn goals(plan: &Plan, cells: &[Cell]) -> Vec<Goal> {
     }
     for (load, what, limit) in NS_PER_EVENT {
         let figure = ours(load).and_then(|row| row.get(Metric::NsCpuPerEvent));
-        goals.push(at_most(limit, plan.judges().map(|()| figure), "ns", |ns| {
+        goals.push(at_most(limit, plan.judges(load).map(|()| figure), "ns", |ns| {
             let found = shown(ns, 1.0, 1);
             format!(
                 "{found} ns of CPU an event saturated, {what}, a program ticking in every tenant \
@@ -97,7 +98,11 @@ pub(crate) fn passed(goals: &[Goal]) -> bool {
 
 impl Plan {
     /// Whether the goals of 100,000 tenants are judged by this comparison.
-    fn judges(&self) -> Result<(), Unjudged> {
+    fn judges(&self, load: Load) -> Result<(), Unjudged> {
+        if !self.loads.contains(&load) {
+            let why = format!("the load {} was not asked for", load.name());
+            return Err((Outcome::NotMeasured, why));
+        }
         if self.scenario.tenants < TENANTS {
             let here = self.scenario.tenants;
             let why = format!("the goal is one of {TENANTS} tenants, here are {here}");
@@ -107,8 +112,8 @@ impl Plan {
     }
 
     /// The same for goals of a paced load, which has to reach its rate.
-    fn judges_rate(&self, row: Option<&Row>) -> Result<(), Unjudged> {
-        self.judges()?;
+    fn judges_rate(&self, load: Load, row: Option<&Row>) -> Result<(), Unjudged> {
+        self.judges(load)?;
         if self.rate < RATE {
             let why = format!("the goal is one of {RATE} events/s, here are {}", self.rate);
             return Err((Outcome::NotMeasured, why));
@@ -196,7 +201,7 @@ fn ratio_goal(
         what: format!("–x {asked}{}", if answers_first { ANSWERS_FIRST } else { "" }),
         detail,
     };
-    if let Err((_, why)) = plan.judges() {
+    if let Err((_, why)) = plan.judges(load) {
         return open(why);
     }
     let entrant = plan.entrants.iter().find(|one| one.name == peer);
